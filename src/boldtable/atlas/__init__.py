@@ -1,0 +1,1 @@
+"""Parcels: index, name, hemisphere, network, coordinates; merging atlases; moving between orders and grids."""

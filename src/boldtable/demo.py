@@ -1,0 +1,85 @@
+"""The demo: simulate two cohorts, run the whole workflow on them through Snakemake, print the table."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from boldtable.errors import InputError
+from boldtable.progress import say
+from boldtable.simulate import cohort
+from boldtable.stages.report import terminal
+
+TABLE = Path("results/tables/demo")
+
+
+def run(folder: Path, cores: int = 0, participants: int = 48) -> int:
+    """Run the demo in `folder` and return Snakemake's exit code; finished work is never done again.
+
+    Two demos never run in one folder: the second waits for the first, then goes on from what is there.
+    """
+    root = checkout()
+    folder.mkdir(parents=True, exist_ok=True)
+    cores = cores or os.cpu_count() or 1
+    with alone(folder) as lock:
+        cohort(folder / "data", participants=participants, workers=cores)
+        before = changed(folder)
+        code = snakemake(root, folder, cores, lock)
+    if code == 0:
+        Console().print(terminal(folder / TABLE.with_suffix(".csv")))
+        if before is not None and before == changed(folder):
+            say("nothing to do: the demo was complete already")
+        print(f"page:   {(folder / TABLE.with_suffix('.html')).resolve()}")
+        print(f"ledger: {(folder / 'results/ledger.parquet').resolve()}")
+    return code
+
+
+def checkout() -> Path:
+    """The folder of the Snakefile: here, or where the package is installed from; `InputError` elsewhere."""
+    for candidate in (Path.cwd(), Path(__file__).resolve().parents[2]):
+        if (candidate / "Snakefile").exists() and (candidate / "config/demo/config.yaml").exists():
+            return candidate
+    raise InputError("no Snakefile here: the demo runs from a checkout of boldtable; go to its folder and try again")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[int]:
+    """Hold the folder's lock; children that inherit it keep it, so an orphaned workflow is waited for."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another demo is still running in {folder}; waiting for it to finish (Ctrl-C leaves it alone)")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def snakemake(root: Path, folder: Path, cores: int, lock: int) -> int:
+    """Run the workflow in `folder`; a Snakemake lock found there is stale, since `alone` is held."""
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(folder),
+        "--configfile", str(root / "config/demo/config.yaml"),
+        "--workflow-profile", str(root / "workflow/profiles/default"), "--cores", str(cores),
+    ]  # fmt: skip
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path}
+    if any((folder / ".snakemake/locks").glob("*")):
+        say("going on after an interruption")
+        subprocess.run([*command, "--unlock", "--quiet"], env=environment, check=True)
+    done = subprocess.run(
+        [*command, "--quiet", "rules", "host", "reason"], env=environment, pass_fds=[lock], check=False
+    )
+    return done.returncode
+
+
+def changed(folder: Path) -> int | None:
+    """When the table was last written (ns), or None before the first time."""
+    path = folder / TABLE.with_suffix(".csv")
+    return path.stat().st_mtime_ns if path.exists() else None

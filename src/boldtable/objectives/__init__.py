@@ -1,0 +1,1 @@
+"""One file per training objective: losses and masks; arrays only."""

@@ -1,0 +1,36 @@
+"""Progress of long work: a rich bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+from rich.progress import track
+
+T = TypeVar("T")
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Yield `items` while showing how many of `total` are done on standard error."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    if sys.stderr.isatty():
+        yield from track(items, description=what, total=total, transient=True)
+        return
+    last = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+        if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            say(f"{what}: {done}/{total if total is not None else '?'}")
+    say(f"{what}: {done} done")
+
+
+def say(line: str) -> None:
+    """Write one plain line to standard error, flushed, so that logs are readable while a job runs."""
+    print(line, file=sys.stderr, flush=True)

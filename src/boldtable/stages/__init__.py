@@ -1,0 +1,1 @@
+"""The nine stages, one module or folder each; they meet only through files."""

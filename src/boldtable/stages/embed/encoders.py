@@ -1,0 +1,182 @@
+"""The three kinds of encoders as functions of the kept runs of a shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from boldtable import store
+from boldtable.atlas.table import AtlasTable
+from boldtable.errors import InputError, SettingsError
+from boldtable.progress import say
+from boldtable.stages.embed import tables
+from boldtable.stages.embed.tables import Block, Floats, Row, keys
+
+if TYPE_CHECKING:
+    from boldtable.models import Encoder, InputSpec
+    from boldtable.stages.embed import Embed
+
+_TR_TOLERANCE = 0.01  # share of the model's TR
+
+
+def nuisance_blocks(kept: pd.DataFrame, participants: Path) -> tuple[list[str], Iterator[Block]]:
+    """Motion, length and site of every kept run; sites are those of the whole dataset, sorted."""
+    from boldtable.models import nuisance
+
+    people = tables.records(store.frame(participants, "participants", ["participant", "session", "site"]))
+    by_session = {(row["participant"], _text(row["session"])): _text(row["site"]) for row in people}
+    by_participant = {row["participant"]: _text(row["site"]) for row in people if _text(row["site"])}
+    sites = sorted({site for site in by_session.values() if site})
+
+    def blocks() -> Iterator[Block]:
+        for _, shard in kept.sort_values("shard", kind="stable").groupby("shard"):
+            rows, values = tables.records(shard), []
+            for row in rows:
+                site = by_session.get((row["participant"], _text(row["session"]))) or by_participant.get(
+                    row["participant"]
+                )
+                measures = {name: None if pd.isna(row[name]) else float(row[name]) for name in nuisance.MEASURES}
+                values.append(nuisance.features(measures, site, sites))
+            yield Block([keys(row, 0, 0.0) for row in rows], np.stack(values))
+
+    return nuisance.names(sites), blocks()
+
+
+def _text(value: Any) -> str | None:
+    return None if pd.isna(value) else str(value)
+
+
+class Connectome:
+    """Fisher-z correlations of whole runs, over the frames that censoring left."""
+
+    def __init__(self, table: AtlasTable) -> None:
+        from boldtable.models import connectome
+
+        self._edges = connectome.edges
+        self.size = connectome.n_edges(table.n_parcels)
+        if self.size < 1:
+            raise InputError(f"atlas '{table.name}' has {table.n_parcels} parcel(s): a connectome needs two")
+        self.features: list[str] | str = (
+            f"Fisher-z Pearson correlations of parcels i < j of atlas '{table.name}', row by row (numpy.triu_indices)"
+        )
+
+    def block(self, rows: list[Row]) -> Block:
+        """One row per run."""
+        return Block([keys(row, 0, 0.0) for row in rows], np.stack([self._run(row) for row in rows]))
+
+    def _run(self, row: Row) -> Floats:
+        kept = None if row["interpolated"] is None else ~np.asarray(row["interpolated"], dtype=bool)
+        try:
+            return self._edges(row["signal"], kept)
+        except ValueError as error:
+            raise InputError(f"{store.label(row)}: {error}; raise min_minutes_kept of qc") from None
+
+
+class Network:
+    """Windows of runs through an encoder with weights."""
+
+    def __init__(self, settings: Embed, weights: Path, table: AtlasTable, made: Sequence[Row]) -> None:
+        from boldtable.models import load_model
+
+        self._settings, self._device = settings, _device(settings.device)
+        self._encoder: Encoder = load_model(weights, device=self._device)
+        self._spec: InputSpec = self._encoder.spec
+        self._model = weights.name
+        self._check(table, made)
+        self.size = self._encoder.n_features
+        self.features: list[str] | str = f"{self.size} features of model '{weights.name}'"
+
+    def _check(self, table: AtlasTable, made: Sequence[Row]) -> None:
+        spec = self._spec
+        if spec.atlas != table.name:
+            raise InputError(
+                f"model '{self._model}' was trained on atlas '{spec.atlas}', the tensors have '{table.name}': "
+                "embed with a recipe of the model's atlas"
+            )
+        spec.check(table.names, None)
+        for about in made:
+            normalisation = about["settings"].get("normalise")
+            if normalisation != spec.normalisation:
+                raise InputError(
+                    f"model '{self._model}' expects '{spec.normalisation}' normalisation (recipe '{spec.recipe}'), "
+                    f"the tensors of recipe '{self._settings.recipe}' have '{normalisation}': set normalise alike"
+                )
+
+    def _check_tr(self, row: Row) -> None:
+        ours, theirs = self._spec.tr_s, row["tr_s"]
+        if ours is None or theirs is None:
+            same = ours is None and theirs is None
+        else:
+            same = abs(theirs - ours) <= _TR_TOLERANCE * ours
+        if same:
+            return
+        sides = [f"{tr_s:g} s" if tr_s is not None else "unknown" for tr_s in (ours, theirs)]
+        raise InputError(
+            f"model '{self._model}' was trained at TR {sides[0]}, {store.label(row)} has TR {sides[1]}: "
+            "resample in the recipe (tr_s), or give collect the TR where it is unknown"
+        )
+
+    def block(self, rows: list[Row]) -> Block:
+        """All windows of the runs, in batches across runs."""
+        found = [
+            (keys(row, number, start_s), *window) for row in rows for number, start_s, window in self._windows(row)
+        ]
+        size = self._settings.batch_size
+        parts = [self._embed(found[first : first + size]) for first in range(0, len(found), size)]
+        places, values = [entry[0] for entry in found], np.concatenate(parts)
+        bad = dict.fromkeys(store.label(places[index]) for index in np.flatnonzero(~np.isfinite(values).all(axis=1)))
+        if bad:
+            names = ", ".join(list(bad)[:5])
+            raise InputError(
+                f"model '{self._model}' gives embeddings that are not finite for {len(bad)} run(s), such as {names}: "
+                "its training diverged or its precision is too low; look at its training.parquet"
+            )
+        return Block(places, values)
+
+    def _windows(self, row: Row) -> Iterator[tuple[int, float | None, tuple[Floats, Any, Any]]]:
+        """Number, start (s) and (signal (parcel, frame), parcel mask, frame mask) of each window of a run."""
+        self._check_tr(row)
+        signal, length = row["signal"], self._spec.n_frames
+        present = np.isfinite(signal).all(axis=0)
+        clean = np.where(present, signal, np.float32(0)).T
+        for number, start in enumerate(window_starts(len(signal), length, self._settings.windows)):
+            window = np.zeros((clean.shape[0], length), dtype=np.float32)
+            piece = clean[:, start : start + length]
+            window[:, : piece.shape[1]] = piece
+            start_s = None if row["tr_s"] is None else start * row["tr_s"]
+            yield number, start_s, (window, present, np.arange(length) < piece.shape[1])
+
+    def _embed(self, batch: Sequence[tuple[Any, ...]]) -> Floats:
+        import torch
+
+        arrays = [torch.from_numpy(np.stack([entry[part] for entry in batch])) for part in (1, 2, 3)]
+        low = self._settings.precision == "bfloat16"
+        cast = torch.autocast(self._device, dtype=torch.bfloat16) if low else nullcontext()
+        with torch.inference_mode(), cast:
+            features = self._encoder.embed(*(array.to(self._device) for array in arrays))
+        found: Floats = features.float().cpu().numpy()
+        return found
+
+
+def window_starts(n_frames: int, length: int, windows: int) -> list[int]:
+    """First frames of up to `windows` evenly spaced windows; fewer where two would be the same, one in a short run."""
+    if n_frames <= length:
+        return [0]
+    return [int(start) for start in np.unique(np.linspace(0, n_frames - length, windows).round())]
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if torch.cuda.is_available() and wanted != "cpu":
+        return "cuda"
+    if wanted == "cuda":
+        raise SettingsError("device: cuda, but there is no GPU here; set device: auto")
+    if wanted == "auto":
+        say("no GPU here: embedding on the CPU")
+    return "cpu"

@@ -1,0 +1,178 @@
+"""A BOLD file as a stream of raw volumes: NIfTI-1 and -2, plain or gzipped, integer or float, either byte order.
+
+Values stay as stored (unscaled), voxels in file order (x fastest), so that nothing is copied or converted that the
+averaging does not need.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from isal import igzip, igzip_lib
+
+from boldtable.errors import RunError
+
+_CHUNK_BYTES = 2_000_000  # about one 2 mm volume: small enough to stay in the processor's cache
+_SMALL_BYTES = 4096
+_MOST_DEFLATED = 1032  # no deflate stream grows by more
+_ISAL_ERROR = cast(type[Exception], igzip_lib.IsalError)  # its types say instance, it is a class
+_DAMAGED = (EOFError, gzip.BadGzipFile, _ISAL_ERROR, zlib.error)
+
+
+@dataclass(frozen=True)
+class Bold:
+    """The header of a 4-D image: grid (x, y, z), frames, affine (voxel to RAS mm), and how values are stored."""
+
+    path: Path
+    shape: tuple[int, int, int]
+    n_frames: int
+    affine: npt.NDArray[np.float64]
+    dtype: np.dtype[Any]
+    offset: int
+    slope: float
+    inter: float
+
+    @property
+    def n_voxels(self) -> int:
+        """Voxels of one volume."""
+        return int(np.prod(self.shape))
+
+
+def load_image(path: Path) -> nib.Nifti1Image:
+    """Read the header of a NIfTI image; raises `RunError` for anything that is none."""
+    try:
+        image = nib.load(path)
+    except FileNotFoundError:
+        gone = "a link to a file that is gone" if path.is_symlink() else "missing"
+        raise RunError(f"{path.name} is {gone}; restore it or leave the run out") from None
+    except PermissionError:
+        raise RunError(f"{path.name} cannot be read: permission denied; allow reading it") from None
+    except _DAMAGED as error:
+        raise RunError(f"{path.name} is truncated or damaged within its header ({_text(error)})") from None
+    except (OSError, ValueError, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
+        raise RunError(f"{path.name} is not a readable NIfTI image ({_text(error, path)})") from None
+    if not isinstance(image, nib.Nifti1Image):
+        raise RunError(f"{path.name} is {type(image).__name__}, not a NIfTI image (.nii or .nii.gz)")
+    return image
+
+
+def open_bold(path: Path) -> Bold:
+    """Read and check the header of a BOLD file; raises `RunError` with the reason when it cannot be used."""
+    image = load_image(path)
+    shape = tuple(int(size) for size in image.shape)
+    if len(shape) != 4:
+        raise RunError(f"{path.name} is {len(shape)}-D, expected 4-D (x, y, z, frame)")
+    if shape[3] < 2:
+        raise RunError(f"{path.name} has {shape[3]} volume, a time series needs at least 2")
+    if 0 in shape:
+        raise RunError(f"{path.name} has no voxels (shape {shape})")
+    stored = cast(Any, image.dataobj)
+    if stored.dtype.kind not in "iuf" or stored.dtype.itemsize > 8:
+        raise RunError(f"{path.name} holds {stored.dtype.name} values; store it as integer or float (up to 64 bit)")
+    affine = np.asarray(image.affine, dtype=float)
+    if not (int(image.header["sform_code"]) or int(image.header["qform_code"])):
+        raise RunError(f"{path.name} does not say where its voxels lie (sform and qform codes are 0)")
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
+        raise RunError(f"{path.name} has an affine that cannot be inverted")
+    bold = Bold(
+        path=path,
+        shape=(shape[0], shape[1], shape[2]),
+        n_frames=shape[3],
+        affine=affine,
+        dtype=stored.dtype,
+        offset=int(stored.offset),  # the loaded header says 0
+        slope=float(stored.slope),
+        inter=float(stored.inter),
+    )
+    _holds_enough(bold)
+    return bold
+
+
+def _holds_enough(bold: Bold) -> None:
+    """Refuse a header that promises more than the file can hold, before memory is asked for on its word."""
+    size = bold.path.stat().st_size
+    volume_bytes = bold.n_voxels * bold.dtype.itemsize
+    room = size * _MOST_DEFLATED if bold.path.suffix == ".gz" else size
+    if room < bold.offset + bold.n_frames * volume_bytes:
+        whole = max(0, room - bold.offset) // volume_bytes
+        at_most = "at most " if bold.path.suffix == ".gz" else ""
+        raise RunError(
+            f"{bold.path.name} is truncated after {at_most}{whole} of {bold.n_frames} volumes; copy it again"
+        )
+
+
+def volumes(bold: Bold) -> Iterator[npt.NDArray[Any]]:
+    """Yield (frames, voxels) blocks of stored values in order; a block is valid until the next one is asked for.
+
+    The checksum at the end of a gzip is verified. Raises `RunError` when the file ends early or is damaged.
+    """
+    volume_bytes = bold.n_voxels * bold.dtype.itemsize
+    block = max(1, min(bold.n_frames, _CHUNK_BYTES // volume_bytes))
+    buffer = bytearray(block * volume_bytes)
+    done = 0
+    with _open(bold.path) as stream:
+        _fill(stream, memoryview(bytearray(bold.offset)), bold)
+        while done < bold.n_frames:
+            frames = min(block, bold.n_frames - done)
+            _fill(stream, memoryview(buffer)[: frames * volume_bytes], bold)
+            yield np.frombuffer(buffer, bold.dtype, frames * bold.n_voxels).reshape(frames, bold.n_voxels)
+            done += frames
+        _finish(stream, bold)
+
+
+def _open(path: Path) -> BinaryIO:
+    unzip: Any = igzip.IGzipFile  # its constructor carries no types
+    try:
+        return cast(BinaryIO, unzip(path, "rb") if path.suffix == ".gz" else path.open("rb"))
+    except OSError as error:
+        raise RunError(f"{path.name} cannot be read: {error.strerror}") from None
+
+
+def _fill(stream: BinaryIO, target: memoryview, bold: Bold) -> None:
+    """Fill `target` from the stream, or say how many volumes the file really holds."""
+    filled = 0
+    while filled < len(target):
+        try:
+            piece = cast(Any, stream).read1(len(target) - filled)
+        except _DAMAGED as error:
+            problem = "truncated" if isinstance(error, EOFError) else f"damaged ({_text(error)})"
+            raise RunError(_broken(bold, problem)) from None
+        if not piece:
+            raise RunError(_broken(bold, "truncated"))
+        target[filled : filled + len(piece)] = piece
+        filled += len(piece)
+
+
+def _broken(bold: Bold, problem: str) -> str:
+    """Read the file again in small pieces: the large read that failed has lost what came before the fault."""
+    readable = 0
+    with _open(bold.path) as stream, suppress(*_DAMAGED):
+        while piece := cast(Any, stream).read1(_SMALL_BYTES):
+            readable += len(piece)
+    whole = max(0, readable - bold.offset) // (bold.n_voxels * bold.dtype.itemsize)
+    return f"{bold.path.name} is {problem} after {whole} of {bold.n_frames} volumes; copy it again"
+
+
+def _finish(stream: BinaryIO, bold: Bold) -> None:
+    """Read to the end, where gzip keeps its checksum: bytes lost or changed on the way show only here."""
+    try:
+        while stream.read(_CHUNK_BYTES):
+            pass
+    except _DAMAGED as error:
+        state = "truncated" if isinstance(error, EOFError) else "damaged"
+        raise RunError(f"{bold.path.name} is {state} at its end ({_text(error)}); copy it again") from None
+
+
+def _text(error: Exception, path: Path | None = None) -> str:
+    """An error in one line, with the file's name instead of its whole path."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    return line.replace(str(path), path.name) if path is not None else line

@@ -1,0 +1,58 @@
+"""Make the atlas of one block: its table and, beside it, its label image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+
+from boldtable import store
+from boldtable.atlas.image import save_image
+from boldtable.atlas.merge import schaefer400_tian3_buckner7
+from boldtable.atlas.own import own_atlas, series_atlas
+from boldtable.atlas.table import AtlasTable
+from boldtable.errors import SettingsError
+from boldtable.progress import say
+from boldtable.stages.parcellate.settings import Parcellate
+
+IMAGE_SUFFIX = ".nii.gz"
+
+
+def build_atlas(settings: Parcellate, name: str, out: Path) -> None:
+    """Write the label image, then the table (`boldtable.stages.parcellate.atlas` says the rest)."""
+    table, image, extra, inputs = _make(settings, name)
+    if image is not None:
+        save_image(image, image_path(out))
+    table.save(out, store.Provenance("atlas", settings, inputs, **extra))
+    say(f"atlas {name}: {table.n_parcels} parcels in {len(set(table.networks))} networks, space {table.space}")
+
+
+def image_path(table: Path) -> Path:
+    """Where the label image of an atlas table lies."""
+    return table.with_suffix(IMAGE_SUFFIX)
+
+
+def _make(settings: Parcellate, name: str) -> tuple[AtlasTable, nib.Nifti1Image | None, dict[str, Any], list[Path]]:
+    """Table, image, what the table's metadata says of its sources, and the user's files it was made from."""
+    if settings.source == "demo457":
+        from boldtable.simulate.atlas import demo457  # needs nilearn, which the other sources do without
+
+        table, image = demo457()
+        return _named(table, name), image, {"licence": "made by geometry; not a published atlas"}, []
+    if settings.source == "schaefer400-tian3-buckner7":
+        merged = schaefer400_tian3_buckner7(settings.folder, settings.schaefer)
+        return _named(merged.table, name), merged.image, {"sources": merged.sources}, []
+    if settings.table is None:
+        raise SettingsError(f"atlas {name}: source '{settings.source}' needs table")
+    if settings.source == "series":
+        return series_atlas(name, settings.table, settings.space), None, {}, [settings.table]
+    if settings.image is None or settings.space is None:
+        raise SettingsError(f"atlas {name}: source 'file' needs image and space")
+    table, image = own_atlas(name, settings.image, settings.table, settings.space)
+    return table, image, {}, [settings.image, settings.table]
+
+
+def _named(table: AtlasTable, name: str) -> AtlasTable:
+    """The atlas under the name of its config block, which is its name in paths and tensors."""
+    return AtlasTable(name=name, space=table.space, parcels=table.parcels)

@@ -1,0 +1,27 @@
+"""pretrain: tensors of some datasets × one model → a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from boldtable.stages.pretrain.settings import Pretrain
+
+__all__ = ["Pretrain", "run"]
+
+
+def run(settings: Pretrain, *, model: str, atlas: Path, tensors: list[Path], qc: list[Path], out: Path) -> None:
+    """Train `model` on every kept run and write the folder `out`, whole or not at all.
+
+    `tensors` (folders) and `qc` (files) are in the order of ``settings.datasets``. The folder holds the weights of the
+    teacher (model.safetensors), config.json, training.parquet, data.json (who was learnt from) and README.md (the model
+    card); 0 epochs write the weights that training with this seed starts from. While training runs, checkpoints lie in
+    ``.{name}.training`` beside `out`; the same command goes on from there. On a CPU the same settings, data and number
+    of threads give the same weights to the bit, interrupted or not.
+
+    Raises `InputError` for tensors that do not belong together, `BoldtableError` naming step and runs where a loss is
+    not finite, `SystemExit` with code 75 after SIGTERM.
+    """
+    # Here and not above: who only checks settings need not wait for torch.
+    from boldtable.stages.pretrain import job
+
+    job.pretrain(settings, model, atlas, tensors, qc, out)

@@ -1,0 +1,179 @@
+"""Score one model on one task: every split, or the two sessions of a fingerprint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from boldtable import splits, store
+from boldtable.errors import InputError
+from boldtable.progress import progress, say
+from boldtable.stages.probe import features, heads, metrics
+from boldtable.stages.probe.settings import Probe
+from boldtable.stages.probe.task import natural, units_of
+
+Row = dict[str, Any]
+Floats = npt.NDArray[np.floating]
+_HEADLINE = {"regression": "mae", "fingerprint": "accuracy"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one split gives: values by metric, the choices made, and a row per test participant."""
+
+    values: dict[str, float]
+    choices: dict[str, Any]
+    predictions: list[Row]
+    counts: tuple[int, int, int]
+
+
+def write(settings: Probe, model: str, task: str, embeddings: Path, path: Path, out: Path, predictions: Path) -> None:
+    """Write ``scores`` and ``predictions``; the work behind `boldtable.stages.probe.run`."""
+    made = store.frame(path, "splits")
+    others = sorted(set(made["task"]) - {task})
+    if others or made.empty:
+        raise InputError(f"{path} holds the splits of task '{others[0] if others else None}', not '{task}'")
+    splits.check(made, str(path))
+    if settings.kind == "fingerprint":
+        results = {0: _fingerprint(settings, embeddings, made)}
+    else:
+        results = _splits(settings, embeddings, made, f"{task} x {model}")
+    _write(settings, {"model": model, "task": task}, results, [embeddings, path], out, predictions)
+
+
+def _write(
+    settings: Probe, labels: Row, results: dict[int, Result], inputs: list[Path], out: Path, predictions: Path
+) -> None:
+    scores, predicted = [], []
+    for split, result in results.items():
+        place = {**labels, "split": split}
+        counts = dict(zip(("n_train", "n_val", "n_test"), result.counts, strict=True))
+        choices = json.dumps(result.choices, sort_keys=True)
+        more = {**counts, "seed": settings.seed + split, "hyperparameters": choices}
+        scores += [{**place, **more, "metric": metric, "value": value} for metric, value in result.values.items()]
+        predicted += [{**place, **row} for row in result.predictions]
+    provenance = store.Provenance("probe", settings, inputs, **labels)
+    store.write(predictions, "predictions", predicted, provenance)
+    store.write(out, "scores", scores, provenance)
+    metric = _HEADLINE.get(settings.kind, "balanced_accuracy")
+    mean = float(np.mean([result.values[metric] for result in results.values()]))
+    say(f"{labels['task']} x {labels['model']}: mean {metric} {mean:.3f} over {len(results)} split(s)")
+
+
+def _splits(settings: Probe, embeddings: Path, made: pd.DataFrame, what: str) -> dict[int, Result]:
+    people = made.groupby("participant", sort=True)["target"].first()
+    vectors = features.of_participants(embeddings, [str(name) for name in people.index])
+    found = {}
+    for split, rows in progress(made.groupby("split"), what, total=made["split"].nunique()):
+        places = people.index.get_indexer(pd.Index(rows["participant"]))
+        parts = {part: np.sort(places[rows["part"].to_numpy() == part]) for part in splits.PARTS}
+        empty = [part for part, members in parts.items() if not len(members)]
+        if empty:
+            raise InputError(f"split {split} of {what} has nobody in {empty[0]}: make the splits again")
+        found[int(str(split))] = _one(settings, vectors, people, parts)
+    return found
+
+
+def _one(settings: Probe, vectors: Floats, people: pd.Series, parts: dict[str, npt.NDArray[np.int64]]) -> Result:
+    train, val, test = (parts[part] for part in splits.PARTS)
+    x = heads.scale(vectors, train)
+    if settings.kind == "regression":
+        y = people.to_numpy().astype(float)
+        fitted = heads.numbers(x, y, train, val, settings.strengths)
+        values = metrics.regression(y[test], fitted.output[test])
+        texts, scores = [repr(float(value)) for value in fitted.output], fitted.output
+        truths, validation = [str(value) for value in people], {"val_mae": -fitted.validation}
+    else:
+        y, names, more = _class_numbers(settings, people, train)
+        fitted = heads.classes(x, y, train, val, settings.strengths, len(names), settings.balance)
+        values = metrics.classification(y[test], fitted.output[test])
+        texts, scores = [names[label] for label in fitted.output.argmax(axis=1)], fitted.output[:, -1]
+        truths, validation = [names[label] for label in y], {"val_balanced_accuracy": fitted.validation, **more}
+    rows = [
+        {"participant": people.index[i], "target": truths[i], "prediction": texts[i], "score": float(scores[i])}
+        for i in test
+    ]
+    choices = {"strength": fitted.strength, "n_features": vectors.shape[1], **validation}
+    return Result(values, choices, rows, (len(train), len(val), len(test)))
+
+
+def _class_numbers(
+    settings: Probe, people: pd.Series, train: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], list[str], Row]:
+    """Class numbers (participant,), class names in order, and the bin edges where the target was a number."""
+    if settings.kind == "classification":
+        names = sorted({str(value) for value in people}, key=natural)
+        return np.array([names.index(str(value)) for value in people]), names, {"classes": names}
+    y = people.to_numpy().astype(float)
+    edges = bin_edges(y[train], settings.bins)
+    return (
+        np.searchsorted(edges, y, side="right"),
+        [f"bin {k + 1}" for k in range(settings.bins)],
+        {"edges": edges.tolist()},
+    )
+
+
+def bin_edges(train: Floats, bins: int) -> npt.NDArray[np.float64]:
+    """The inner edges of `bins` quantile bins of the training targets; a value on an edge is in the upper bin.
+
+    Raises `InputError` where equal values leave a bin empty.
+    """
+    edges: npt.NDArray[np.float64] = np.quantile(train, np.linspace(0, 1, bins + 1)[1:-1])
+    filled = np.bincount(np.searchsorted(edges, train, side="right"), minlength=bins)
+    if not filled.all():
+        raise InputError(
+            f"{bins} quantile bins of the training targets leave bin {int(filled.argmin()) + 1} empty, because many "
+            "participants share a value; set bins lower"
+        )
+    return edges
+
+
+def _fingerprint(settings: Probe, embeddings: Path, made: pd.DataFrame) -> Result:
+    """Both sessions (or runs) of every participant, compared by Pearson correlation over the features.
+
+    Features missing in any of the compared embeddings are left out for all; nothing is fitted and nothing centred
+    across participants.
+    """
+    participants = sorted(str(name) for name in made["participant"])
+    first, second = _two_units(settings, embeddings, participants)
+    known = np.isfinite(first).all(axis=0) & np.isfinite(second).all(axis=0)
+    if known.sum() < 2:
+        raise InputError(f"{embeddings}: fewer than two features are known for all {len(participants)} participants")
+    similarity = _unit_rows(first[:, known]) @ _unit_rows(second[:, known]).T
+    values, forward, backward = metrics.fingerprint(similarity)
+    own = np.diag(similarity)
+    rows = [
+        {"participant": name, "target": name, "prediction": participants[nearest[i]], "score": float(own[i])}
+        for nearest in (forward, backward)
+        for i, name in enumerate(participants)
+    ]
+    choices = {"across": settings.across, "n_features": int(known.sum()), "n_features_missing": int((~known).sum())}
+    return Result(values, choices, rows, (0, 0, len(participants)))
+
+
+def _two_units(settings: Probe, embeddings: Path, participants: list[str]) -> tuple[Floats, Floats]:
+    """The embeddings of each participant's first and second session (or run): two arrays (participant, feature)."""
+    keys = features.read_keys(embeddings)
+    keys["unit"] = units_of(keys, settings.across)
+    by_person = keys.groupby("participant")["unit"].unique()
+    order = {name: sorted(by_person.get(name, []), key=natural) for name in participants}
+    features.refuse_absent(embeddings, [name for name, units in order.items() if len(units) < 2])
+    index = {(name, unit): 2 * i + k for i, name in enumerate(participants) for k, unit in enumerate(order[name][:2])}
+    pairs = zip(keys["participant"], keys["unit"], strict=True)
+    place = np.array([index.get(pair, -1) for pair in pairs], dtype=np.int64)
+    found = features.means(embeddings, keys.drop(columns="unit"), place, 2 * len(participants))
+    return found[0::2], found[1::2]
+
+
+def _unit_rows(values: Floats) -> npt.NDArray[np.float64]:
+    """Rows centred and of length 1, so that their products are Pearson correlations; a constant row is 0."""
+    centred = values.astype(np.float64) - values.mean(axis=1, keepdims=True, dtype=np.float64)
+    norm = np.linalg.norm(centred, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float64] = centred / np.where(norm > 0, norm, 1)
+    return unit

@@ -1,0 +1,83 @@
+"""report: scores, qc and training logs → the result table (CSV, Markdown, LaTeX) and one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from boldtable import store
+from boldtable.errors import InputError, SettingsError, nearest
+from boldtable.progress import say
+from boldtable.settings import read_yaml
+from boldtable.stages.report import formats
+from boldtable.stages.report.read import overlaps, read_task
+from boldtable.stages.report.settings import Report
+from boldtable.stages.report.table import make
+from boldtable.stages.report.terminal import TerminalTable, terminal
+
+__all__ = ["Report", "TerminalTable", "ledger", "run", "terminal"]
+
+_ORDER = [*store.KEYS, "stage", "status", "reason"]
+
+
+def ledger(qc: list[Path], out: Path) -> pd.DataFrame:
+    """Write the ledger: one row per run whose QC status is not ``ok``, sorted by its keys, and return it.
+
+    Columns: the keys of a run, stage, status, reason. Raises `InputError` for a table that is no QC table.
+    """
+    tables = [store.frame(path, "qc") for path in qc]
+    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*_ORDER, "reasons"])
+    left = (
+        rows.loc[rows["status"] != "ok"].drop(columns="reason", errors="ignore").rename(columns={"reasons": "reason"})
+    )
+    left = left[_ORDER].sort_values(_ORDER, na_position="first", kind="stable").reset_index(drop=True)
+    store.write(out, "ledger", left, store.Provenance("report", inputs=qc))
+    return left
+
+
+def run(settings: Report, table: str, results: Path, config: Path | str | None, out: Path) -> None:
+    """Write ``{out}.csv``, ``.md``, ``.tex`` and ``.html`` for the table called `table`.
+
+    `results` is the results folder, `config` the whole config (a YAML file, inline JSON, or None), printed on the
+    page and part of the settings fingerprint. Raises `InputError` for a file that is missing and names the stage
+    that makes it, `SettingsError` for a model or task that the config does not define.
+    """
+    # The settings above must be readable where matplotlib and jinja2 are not installed (GPU nodes, the schema).
+    from boldtable.stages.report import page
+
+    everything = _config(config)
+    _check_names(settings, everything)
+    tasks = [read_task(settings, results, task, everything) for task in settings.tasks]
+    result = make(settings, tasks, overlaps(settings, results, everything, tasks))
+    for note in result.notes:
+        say(f"report {table}: {note}")
+    html = page.render(settings, table, results, everything, tasks, result)
+    store.write_text(_named(out, "csv"), formats.csv(result.rows))
+    store.write_text(_named(out, "md"), formats.markdown(settings, result))
+    store.write_text(_named(out, "tex"), formats.latex(settings, table, result))
+    store.write_text(_named(out, "html"), html)
+
+
+def _config(source: Path | str | None) -> dict[str, Any]:
+    """The whole config as a mapping; empty where none is given."""
+    values = read_yaml(str(source)) if source is not None else {}
+    if not isinstance(values, dict):
+        raise InputError(f"config {source}: expected a mapping of blocks, found {type(values).__name__}")
+    return values
+
+
+def _check_names(settings: Report, config: dict[str, Any]) -> None:
+    for block, names in (("embed", settings.models), ("probe", settings.tasks)):
+        known = config.get(block)
+        if not isinstance(known, dict):
+            continue
+        for name in names:
+            if name not in known:
+                raise SettingsError(f"report: '{name}' is not defined in the '{block}' block{nearest(name, known)}")
+
+
+def _named(out: Path, suffix: str) -> Path:
+    """`out` is a prefix: a dot in the table's name is no suffix to replace."""
+    return out.with_name(f"{out.name}.{suffix}")

@@ -1,0 +1,149 @@
+"""The methods text of the page and the works it cites, chosen by what the config says was used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Work:
+    """One cited work: how the text names it, and its BibTeX entry."""
+
+    label: str
+    bibtex: str
+
+
+def _entry(kind: str, key: str, **fields: str) -> str:
+    lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+    return f"@{kind}{{{key},\n{lines}\n}}"
+
+
+WORKS: dict[str, Work] = {
+    "nadeau": Work("Nadeau and Bengio 2003", _entry(
+        "article", "nadeau2003", author="Nadeau, Claude and Bengio, Yoshua",
+        title="Inference for the Generalization Error", journal="Machine Learning", volume="52", number="3",
+        pages="239--281", year="2003", doi="10.1023/A:1024068626366",
+    )),
+    "holm": Work("Holm 1979", _entry(
+        "article", "holm1979", author="Holm, Sture", title="A Simple Sequentially Rejective Multiple Test Procedure",
+        journal="Scandinavian Journal of Statistics", volume="6", number="2", pages="65--70", year="1979",
+    )),
+    "semantoks": Work("Gijsen et al. 2025", _entry(
+        "misc", "gijsen2025semantoks", author="Gijsen, Sam and Schulz, Marc-Andre and Ritter, Kerstin",
+        title="Brain-Semantoks: Learning Semantic Tokens of Brain Dynamics with a Self-Distilled Foundation Model",
+        eprint="2512.11582", archivePrefix="arXiv", year="2025",
+    )),
+    "power": Work("Power et al. 2012", _entry(
+        "article", "power2012",
+        author="Power, Jonathan D. and Barnes, Kelly A. and Snyder, Abraham Z. and Schlaggar, Bradley L. and "
+        "Petersen, Steven E.",
+        title="Spurious but Systematic Correlations in Functional Connectivity MRI Networks Arise from Subject Motion",
+        journal="NeuroImage", volume="59", number="3", pages="2142--2154", year="2012",
+        doi="10.1016/j.neuroimage.2011.10.018",
+    )),
+    "fmriprep": Work("Esteban et al. 2019", _entry(
+        "article", "esteban2019", author="Esteban, Oscar and others",
+        title="{fMRIPrep}: a Robust Preprocessing Pipeline for Functional {MRI}", journal="Nature Methods", volume="16",
+        pages="111--116", year="2019", doi="10.1038/s41592-018-0235-4",
+    )),
+    "schaefer": Work("Schaefer et al. 2018", _entry(
+        "article", "schaefer2018", author="Schaefer, Alexander and others",
+        title="Local-Global Parcellation of the Human Cerebral Cortex from Intrinsic Functional Connectivity {MRI}",
+        journal="Cerebral Cortex", volume="28", number="9", pages="3095--3114", year="2018",
+        doi="10.1093/cercor/bhx179",
+    )),
+    "tian": Work("Tian et al. 2020", _entry(
+        "article", "tian2020",
+        author="Tian, Ye and Margulies, Daniel S. and Breakspear, Michael and Zalesky, Andrew",
+        title="Topographic Organization of the Human Subcortex Unveiled with Functional Connectivity Gradients",
+        journal="Nature Neuroscience", volume="23", pages="1421--1432", year="2020", doi="10.1038/s41593-020-00711-6",
+    )),
+    "buckner": Work("Buckner et al. 2011", _entry(
+        "article", "buckner2011",
+        author="Buckner, Randy L. and Krienen, Fenna M. and Castellanos, Angela and Diaz, Julio C. and "
+        "Yeo, B. T. Thomas",
+        title="The Organization of the Human Cerebellum Estimated by Intrinsic Functional Connectivity",
+        journal="Journal of Neurophysiology", volume="106", number="5", pages="2322--2345", year="2011",
+        doi="10.1152/jn.00339.2011",
+    )),
+}  # fmt: skip
+
+_ATLASES = {
+    "schaefer": "cortical parcels and networks after Schaefer et al. (2018)",
+    "tian": "subcortical parcels after Tian et al. (2020)",
+    "buckner": "cerebellar networks after Buckner et al. (2011)",
+}
+
+
+def text(config: Mapping[str, Any], trained: bool) -> list[tuple[str, str]]:
+    """Paragraphs as (heading, text): only what the config shows to be true of this table, or holds for all."""
+    found = [("Data", _data(config)), ("Atlas", _atlas(config)), ("Quality control", _QC)]
+    found.append(("Models", _TRAINED if trained else ""))
+    return [
+        (head, words) for head, words in [*found, ("Evaluation", _EVALUATION), ("Statistics", _STATISTICS)] if words
+    ]
+
+
+def cited(paragraphs: list[tuple[str, str]]) -> list[Work]:
+    """The works that the paragraphs name, in the order of `WORKS`."""
+    words = " ".join(paragraph for _, paragraph in paragraphs).replace("(", "").replace(")", "")
+    return [work for work in WORKS.values() if work.label in words]
+
+
+def _block(config: Mapping[str, Any], name: str) -> str:
+    return json.dumps(config.get(name) or {}, default=str).lower()
+
+
+def _data(config: Mapping[str, Any]) -> str:
+    collect = config.get("collect") or {}
+    if not collect:
+        return ""
+    names = ", ".join(str(name) for name in collect)
+    source = ""
+    if '"derivatives": "' in _block(config, "collect"):
+        source = (
+            " from derivatives in the layout of fMRIPrep (Esteban et al. 2019) and averaged within parcels before "
+            "denoising, which equals denoising voxels first because every step is linear in time"
+        )
+    return (
+        f"The runs of {names} were read{source}. Confounds, band, sampling and normalisation are those of the recipe "
+        "under Settings."
+    )
+
+
+def _atlas(config: Mapping[str, Any]) -> str:
+    block = _block(config, "parcellate")
+    if "demo457" in block:
+        return (
+            "The atlas demo457 borrows the numbers of parcels and networks of published atlases (Schaefer et al. 2018, "
+            "Tian et al. 2020, Buckner et al. 2011), but its parcels are made by geometry: it is none of them."
+        )
+    parts = [words for word, words in _ATLASES.items() if word in block]
+    return f"The atlas has {', '.join(parts)}." if parts else ""
+
+
+_QC = (
+    "Motion is the mean framewise displacement (Power et al. 2012). Runs beyond the thresholds of the qc block "
+    "were left out of training and testing alike. Every run that left at any stage stands in the ledger with its "
+    "reason."
+)
+_TRAINED = (
+    "Self-supervised models follow Brain-Semantoks (Gijsen et al. 2025): the parcels of a network become one "
+    "token per patch of time, and a student learns to agree with its slowly moving teacher across views. Encoders"
+    " were frozen afterwards; an untrained row is the same architecture at its initial weights."
+)
+_EVALUATION = (
+    "The splits of a task were made once, by participant, and are the same for every model. A probe was fitted on"
+    " the training part of each split, its settings were chosen on the validation part, and the test part was "
+    "used once. Windows and runs of a participant never lie on two sides. A fingerprint has no training part: it "
+    "finds a participant's other recording by the nearest embedding."
+)
+_STATISTICS = (
+    "Intervals and tests over splits use the variance of Nadeau and Bengio 2003, which accounts for the "
+    "participants that splits share; tests are paired and two-sided. Two families are corrected after Holm 1979, "
+    "each over the whole table: the comparisons printed under Comparisons, and the comparisons with the best of "
+    "each column that give the mark †. Only the primary metric of a task is tested."
+)

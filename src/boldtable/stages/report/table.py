@@ -1,0 +1,186 @@
+"""The numbers of the table: one row per task, model and metric, and every test that is made with them.
+
+Tests are made on the primary metric alone. Two families, each corrected after Holm over the whole table: the
+comparisons that were asked for (every model against the reference, and the pairs), and, for the marks only, every
+model against the best of its column.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from boldtable import statistics
+from boldtable.stages.report.read import Cell, Task
+from boldtable.stages.report.settings import Report
+
+LOWER_IS_BETTER = {"mae", "mean_rank"}
+COLUMNS = [
+    "row", "task", "dataset", "kind", "target", "model", "metric", "primary", "n_splits", "n_train", "n_val", "n_test",
+    "mean", "sd", "ci_low", "ci_high", "chance", "best", "p_best", "p_best_holm", "reference", "difference",
+    "difference_low", "difference_high", "p", "p_holm", "settings_sha256", "data_sha256", "scores_sha256", "version",
+    "seed",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table as `rows` (columns `COLUMNS`), the notes that belong below it, and the level of its tests.
+
+    A row is a ``score`` (model × task × metric, with its difference from the reference) or a ``pair`` (the
+    difference of a further pair on the primary metric; its `reference` is the second model of the pair).
+    """
+
+    rows: pd.DataFrame
+    notes: list[str]
+    alpha: float
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """What the printed table shows: the primary metric of every model and task."""
+        return self.rows.loc[(self.rows["row"] == "score") & self.rows["primary"]]
+
+    @property
+    def tests(self) -> pd.DataFrame:
+        """The comparisons that were asked for: every model against the reference, then the pairs."""
+        asked = self.rows.loc[self.rows["primary"] & (self.rows["reference"] != "")]
+        return asked.loc[asked["model"] != asked["reference"]]
+
+
+def make(settings: Report, tasks: list[Task], notes: Sequence[str] = ()) -> Table:
+    """Compute every row of the table and correct its tests; differences are model minus reference.
+
+    `notes` are lines to print below the table besides those that the scores themselves call for.
+    """
+    rows = pd.DataFrame([row for task in tasks for row in _task_rows(settings, task)], columns=COLUMNS)
+    rows["p_holm"] = _corrected(rows, "p")
+    rows["p_best_holm"] = _corrected(rows, "p_best")
+    own = [note for task in tasks for note in _notes(task)]
+    return Table(rows, [*own, *notes], alpha=round(1 - settings.confidence, 10))
+
+
+def _corrected(rows: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
+    """Holm over all tests of the column; a pair that repeats a test against the reference counts once."""
+    pairs = [tuple(sorted(pair)) for pair in zip(rows["model"], rows["reference"], strict=True)]
+    if column == "p":
+        keys = pd.Series([f"{task}\n{one}\n{two}" for task, (one, two) in zip(rows["task"], pairs, strict=True)])
+    else:
+        keys = pd.Series(np.arange(len(rows)).astype(str))
+    tested = pd.DataFrame({"key": keys, "p": rows[column].astype(float).to_numpy()}).dropna()
+    once = tested.drop_duplicates("key")
+    adjusted = dict(zip(once["key"], statistics.holm(once["p"].to_numpy()), strict=True))
+    found = [adjusted.get(key, math.nan) for key in keys]
+    return np.where(rows[column].astype(float).isna(), math.nan, found)
+
+
+def _task_rows(settings: Report, task: Task) -> Iterator[dict[str, Any]]:
+    best = _best(task)
+    for model, cell in task.cells.items():
+        for metric in task.metrics:
+            if metric not in cell.values:
+                continue
+            row = _score_row(settings, task, model, metric)
+            if metric == task.primary:
+                row["best"] = model == best
+                row["p_best"] = _test(task, model, best, metric) if model != best else math.nan
+                row["p"] = _test(task, model, settings.reference, metric) if model != settings.reference else math.nan
+            yield row | _trace(task, cell)
+    for better, than in settings.pairs:
+        yield _pair_row(settings, task, better, than) | _trace(task, task.cells[better])
+
+
+def _score_row(settings: Report, task: Task, model: str, metric: str) -> dict[str, Any]:
+    cell = task.cells[model]
+    found = _summary(cell, metric, settings.confidence)
+    own = model == settings.reference
+    return {
+        "row": "score", "model": model, "metric": metric, "primary": metric == task.primary, "n_splits": found.n,
+        **cell.counts, "mean": found.mean, "sd": found.sd, "ci_low": found.low, "ci_high": found.high,
+        "chance": _chance(task, metric), "best": False, "reference": "" if own else settings.reference,
+        **({} if own else _difference(settings, task, model, settings.reference, metric)),
+    }  # fmt: skip
+
+
+def _pair_row(settings: Report, task: Task, better: str, than: str) -> dict[str, Any]:
+    return {
+        "row": "pair", "model": better, "metric": task.primary, "primary": True, **task.cells[better].counts,
+        "best": False, "reference": than, **_difference(settings, task, better, than, task.primary),
+        "p": _test(task, better, than, task.primary),
+    }  # fmt: skip
+
+
+def _trace(task: Task, cell: Cell) -> dict[str, Any]:
+    return {
+        "task": task.name, "dataset": " ".join(task.datasets), "kind": task.kind, "target": task.target,
+        "settings_sha256": task.settings_sha256, "data_sha256": task.data_sha256, "scores_sha256": cell.sha256,
+        "version": str(cell.made.get("version", "")), "seed": task.seed,
+    }  # fmt: skip
+
+
+def _summary(cell: Cell, metric: str, confidence: float) -> statistics.Summary:
+    """Mean, sd and interval; an accuracy without training part (a fingerprint) has Wilson's interval."""
+    counts = cell.counts
+    found = statistics.summary(cell.values[metric].to_numpy(), counts["n_train"], counts["n_test"], confidence)
+    if metric == "accuracy" and counts["n_train"] == 0 and found.n:
+        low, high = statistics.wilson(found.mean * counts["n_test"], counts["n_test"], confidence)
+        return statistics.Summary(found.mean, found.sd, low, high, found.n)
+    return found
+
+
+def _paired(task: Task, one: str, two: str, metric: str) -> tuple[pd.Series, pd.Series]:
+    """The scores of two models split by split; NaN where a model has none."""
+    first, second = (task.cells[model].values[metric] for model in (one, two))
+    return first, second.reindex(first.index)
+
+
+def _difference(settings: Report, task: Task, model: str, reference: str, metric: str) -> dict[str, float]:
+    """Mean difference over the splits that both have, with its interval."""
+    first, second = _paired(task, model, reference, metric)
+    counts = task.cells[model].counts
+    found = statistics.summary((first - second).to_numpy(), counts["n_train"], counts["n_test"], settings.confidence)
+    return {"difference": found.mean, "difference_low": found.low, "difference_high": found.high}
+
+
+def _test(task: Task, one: str, two: str, metric: str) -> float:
+    """Two-sided p of the corrected resampled t-test on the splits that both models have."""
+    first, second = _paired(task, one, two, metric)
+    counts = task.cells[one].counts
+    test = statistics.corrected_paired_test(first.to_numpy(), second.to_numpy(), counts["n_train"], counts["n_test"])
+    return test.p
+
+
+def _best(task: Task) -> str:
+    """The model with the best mean; of equals the first in the order of the settings."""
+    sign = -1 if task.primary in LOWER_IS_BETTER else 1
+    means = {model: sign * float(cell.values[task.primary].mean()) for model, cell in task.cells.items()}
+    return max(means, key=lambda model: means[model] if math.isfinite(means[model]) else -math.inf)
+
+
+def _chance(task: Task, metric: str) -> float:
+    """What guessing yields; NaN where that depends on the distribution of the target (accuracy, F1, MAE)."""
+    if metric == "balanced_accuracy" and task.n_classes:
+        return 1 / task.n_classes
+    if task.kind == "fingerprint":
+        n = next(iter(task.cells.values())).counts["n_test"]
+        return {"accuracy": 1 / n, "mean_rank": (n + 1) / 2}.get(metric, math.nan) if n else math.nan
+    return {"auroc": 0.5, "r2": 0.0, "pearson_r": 0.0}.get(metric, math.nan)
+
+
+def _notes(task: Task) -> Iterator[str]:
+    """What a reader must know of a column before comparing its rows."""
+    tested = {model: cell.counts["n_test"] for model, cell in task.cells.items()}
+    if len(set(tested.values())) > 1:
+        counts = ", ".join(f"{model} {n}" for model, n in tested.items())
+        yield f"{task.name}: models were tested on different numbers of participants ({counts}); compare with care"
+    for model, cell in task.cells.items():
+        empty = int(cell.values[task.primary].isna().sum())
+        if empty:
+            yield f"{task.name}: {model} has no {task.primary} in {empty} of its splits; they are left out"
+    if task.kind == "fingerprint":
+        yield f"{task.name}: one identification without a training part; its interval is Wilson's, and no test is made"

@@ -1,0 +1,255 @@
+"""embed: the right runs, windows, masks and refusals, with encoders whose output is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from boldtable import models, store
+from boldtable.atlas.table import AtlasTable
+from boldtable.errors import InputError, SettingsError
+from boldtable.models import InputSpec, connectome
+from boldtable.stages import embed
+from boldtable.stages.clean import Clean
+from boldtable.stages.embed.encoders import window_starts
+
+N_PARCELS = 6
+N_FRAMES = 50
+
+
+def run_row(participant: str, **more: Any) -> dict[str, Any]:
+    return {"dataset": "aurora", "participant": participant, "session": None, "task": "rest", "run": "1", **more}
+
+
+class Study:
+    """A dataset of four runs in two shards, as clean and qc would leave it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rng = np.random.default_rng(0)
+        self.tensors: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
+        self.qc: list[dict[str, Any]] = []
+        self.clean = Clean(atlas="toy")
+        for index, name in enumerate(["01", "02", "03", "04"]):
+            self.add(name, "ab"[index // 2], keep=name != "02", fd_mm_mean=0.1 * index)
+
+    def add(self, name: str, shard: str, keep: bool = True, n_frames: int = N_FRAMES, **measures: Any) -> None:
+        signal = self.rng.normal(size=(n_frames, N_PARCELS)).astype(np.float32)
+        self.tensors[shard].append(
+            run_row(
+                name, tr_s=2.0, n_frames=n_frames, signal=signal, interpolated=np.zeros(n_frames, bool), status="ok"
+            )
+        )
+        self.qc.append(run_row(name, shard=shard, keep=keep, n_frames=n_frames, status="ok", **measures))
+
+    def of(self, name: str) -> dict[str, Any]:
+        return next(row for rows in self.tensors.values() for row in rows if row["participant"] == name)
+
+    def write(self) -> dict[str, Any]:
+        parcels = pd.DataFrame({"index": range(1, N_PARCELS + 1), "name": [f"p{i}" for i in range(N_PARCELS)]})
+        AtlasTable("toy", "MNI", parcels.assign(network="net")).save(
+            self.folder / "atlas.parquet", store.Provenance("x")
+        )
+        for shard, rows in self.tensors.items():
+            path, provenance = self.folder / "tensors" / f"{shard}.parquet", store.Provenance("clean", self.clean)
+            with store.Writer(path, "tensors", provenance, N_PARCELS) as writer:
+                for row in rows:
+                    writer.append(row)
+        sites = {"01": "Oslo", "02": "Rome", "03": "Bonn", "04": None}
+        people = [{"participant": name, "site": site} for name, site in sites.items()]
+        store.write(self.folder / "participants.parquet", "participants", people, store.Provenance("x"))
+        store.write(self.folder / "qc.parquet", "qc", self.qc, store.Provenance("x"))
+        tables = {name: self.folder / f"{name}.parquet" for name in ("atlas", "qc", "participants")}
+        return {**tables, "tensors": self.folder / "tensors", "weights": None, "out": self.folder / "out.parquet"}
+
+    def embed(self, encoder: str = "connectome", **settings: Any) -> pd.DataFrame:
+        paths = self.write()
+        if encoder == "model":
+            paths["weights"] = self.folder
+            (self.folder / "model.safetensors").write_bytes(b"")
+        embed.run(embed.Embed(recipe="semantoks", encoder=encoder, **settings), **paths)
+        return store.frame(paths["out"], "embeddings")
+
+
+class Means:
+    """An encoder that gives mean over present frames of each present parcel, then the first and last frame seen."""
+
+    n_features = N_PARCELS + 2
+
+    def __init__(self, **changes: Any) -> None:
+        parcels = tuple(f"p{i}" for i in range(N_PARCELS))
+        fields = {"atlas": "toy", "parcels": parcels, "networks": ("net",) * N_PARCELS, "tr_s": 2.0, "n_frames": 20}
+        self.spec = InputSpec(**{**fields, "normalisation": "zscore", "recipe": "semantoks", **changes})
+        self.batches: list[int] = []
+
+    def embed(self, x: torch.Tensor, parcel_mask: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
+        assert x.dtype == torch.float32
+        assert x.shape == (len(x), N_PARCELS, self.spec.n_frames)
+        assert torch.isfinite(x).all()
+        self.batches.append(len(x))
+        mean = (x * frame_mask[:, None]).sum(-1) / frame_mask.sum(-1)[:, None]
+        mean = torch.where(parcel_mask, mean, torch.full_like(mean, -9.0))
+        return torch.cat([mean, x[:, :1, 0], frame_mask.sum(-1)[:, None].float()], dim=1)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return Study(tmp_path)
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
+    def use(encoder: Any) -> Any:
+        monkeypatch.setattr(models, "load_model", lambda folder, device: encoder)
+        return encoder
+
+    return use
+
+
+def test_connectome_of_kept_runs_only(study: Study) -> None:
+    study.of("03")["interpolated"][:10] = True
+    study.of("04")["signal"][:, 2] = np.nan
+    found = study.embed()
+    assert found["participant"].tolist() == ["01", "03", "04"]
+    assert found["window"].tolist() == [0, 0, 0]
+    np.testing.assert_array_equal(found["embedding"][0], connectome.edges(study.of("01")["signal"]))
+    np.testing.assert_array_equal(found["embedding"][1], connectome.edges(study.of("03")["signal"][10:]))
+    assert np.isnan(found["embedding"][2]).sum() == N_PARCELS - 1
+    about = store.provenance(study.folder / "out.parquet")
+    assert "parcels i < j of atlas 'toy'" in about["features"]
+    assert about["stage"] == "embed"
+
+
+def test_nuisance_has_motion_length_and_the_sites_of_the_dataset(study: Study) -> None:
+    found = study.embed("nuisance")
+    names = store.provenance(study.folder / "out.parquet")["features"]
+    assert names[-3:] == ["site=Bonn", "site=Oslo", "site=Rome"]
+    values = pd.DataFrame(np.stack(found["embedding"]), columns=names, index=found["participant"])
+    assert values.loc["01", "site=Oslo"] == 1
+    assert values.loc["04", ["site=Bonn", "site=Oslo", "site=Rome"]].tolist() == [0, 0, 0]
+    assert values["n_frames"].tolist() == [N_FRAMES] * 3
+    assert values.loc["03", "fd_mm_mean"] == pytest.approx(0.2)
+    assert values["minutes"].isna().all()
+
+
+def test_windows_are_evenly_spaced_and_batched(study: Study, load: Callable[[Any], Any]) -> None:
+    encoder = load(Means())
+    found = study.embed("model", windows=4, batch_size=3, device="cpu")
+    assert len(found) == 3 * 4
+    first = found[found["participant"] == "03"]
+    assert first["window"].tolist() == [0, 1, 2, 3]
+    assert first["start_s"].tolist() == [0, 20, 40, 60]
+    signal = study.of("03")["signal"]
+    expected = [signal[start : start + 20].mean(axis=0) for start in (0, 10, 20, 30)]
+    np.testing.assert_allclose(np.stack(first["embedding"])[:, :N_PARCELS], expected, atol=1e-5)
+    assert encoder.batches == [3, 1, 3, 3, 2]
+
+
+def test_missing_parcels_and_short_runs_are_masked(study: Study, load: Callable[[Any], Any]) -> None:
+    load(Means())
+    study.of("03")["signal"][:, 2] = np.nan
+    study.add("05", "b", n_frames=12)
+    found = study.embed("model", windows=4).set_index("participant")
+    assert (np.stack(found.loc["03", "embedding"])[:, 2] == -9).all()
+    short = found.loc["05"]
+    assert short["window"] == 0
+    assert short["embedding"][-1] == 12
+    np.testing.assert_allclose(short["embedding"][:N_PARCELS], study.of("05")["signal"].mean(axis=0), atol=1e-5)
+
+
+def test_window_starts() -> None:
+    assert window_starts(100, 100, 8) == [0]
+    assert window_starts(30, 100, 8) == [0]
+    assert window_starts(103, 100, 8) == [0, 1, 2, 3]
+    assert window_starts(180, 100, 3) == [0, 40, 80]
+    assert window_starts(180, 100, 1) == [0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"atlas": "a424"}, "trained on atlas 'a424', the tensors have 'toy'"),
+        ({"parcels": tuple(f"p{i}" for i in (1, 0, 2, 3, 4, 5))}, "parcel 1 of 6 is 'p1' for the model"),
+        ({"tr_s": 0.72}, r"trained at TR 0\.72 s, aurora sub-01 .* has TR 2 s"),
+        ({"tr_s": None}, "trained at TR unknown"),
+        ({"normalisation": "robust"}, "expects 'robust' normalisation .* have 'zscore'"),
+    ],
+)
+def test_a_model_of_another_input_is_refused(
+    study: Study, load: Callable[[Any], Any], changes: dict[str, Any], message: str
+) -> None:
+    load(Means(**changes))
+    with pytest.raises(InputError, match=message):
+        study.embed("model")
+    assert not (study.folder / "out.parquet").exists()
+
+
+def test_a_tr_within_one_percent_is_the_same(study: Study, load: Callable[[Any], Any]) -> None:
+    load(Means(tr_s=2.015))
+    assert len(study.embed("model", windows=1)) == 3
+
+
+def test_embeddings_that_are_not_finite_name_their_runs(study: Study, load: Callable[[Any], Any]) -> None:
+    encoder = load(Means())
+    encoder.embed = lambda x, parcel_mask, frame_mask: torch.full((len(x), N_PARCELS + 2), torch.nan)
+    with pytest.raises(InputError, match=r"not finite for 1 run\(s\), such as aurora sub-01"):
+        study.embed("model")
+
+
+def test_weights_go_with_encoders_that_have_them(study: Study) -> None:
+    paths = study.write()
+    with pytest.raises(SettingsError, match="'semantoks' needs its model folder"):
+        embed.run(embed.Embed(recipe="r", encoder="semantoks"), **paths)
+    with pytest.raises(SettingsError, match="'connectome' takes no --weights"):
+        embed.run(embed.Embed(recipe="r", encoder="connectome"), **{**paths, "weights": study.folder})
+
+
+def test_kept_runs_that_are_gone_or_failed_are_named(study: Study) -> None:
+    study.of("04").update(status="failed", reason="too short", signal=None)
+    with pytest.raises(InputError, match=r"kept aurora sub-04 .*status 'failed' \(too short\)"):
+        study.embed()
+    study.tensors["b"].pop()
+    with pytest.raises(InputError, match="lacks aurora sub-04"):
+        study.embed()
+    study.qc = [{**row, "keep": False} for row in study.qc]
+    with pytest.raises(InputError, match="no run is kept"):
+        study.embed()
+
+
+def test_tensors_of_another_atlas_are_refused(study: Study) -> None:
+    study.clean = Clean(atlas="schaefer")
+    with pytest.raises(InputError, match="made with atlas 'schaefer', not 'toy'"):
+        study.embed()
+
+
+def test_no_gpu_is_said(study: Study, load: Callable[[Any], Any], capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    load(Means())
+    study.embed("model")
+    assert "no GPU here: embedding on the CPU" in capsys.readouterr().err
+    with pytest.raises(SettingsError, match="there is no GPU here"):
+        study.embed("model", device="cuda")
+
+
+def test_a_trained_model_folder_is_read_and_run(study: Study) -> None:
+    from boldtable.models.semantoks import Semantoks, semantoks_config
+
+    spec = Means().spec
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = Semantoks(semantoks_config("tiny", spec.networks, window_frames=20, patch_frames=5), spec).eval()
+    models.save_model(study.folder / "tiny", encoder, "# card")
+    paths = {**study.write(), "weights": study.folder / "tiny"}
+    embed.run(embed.Embed(recipe="semantoks", encoder="tiny", windows=1, device="cpu"), **paths)
+    found = store.frame(paths["out"], "embeddings")
+    x = torch.from_numpy(study.of("01")["signal"][:20].T.copy())[None]
+    with torch.inference_mode():
+        expected = encoder.embed(x, torch.ones(1, N_PARCELS, dtype=torch.bool), torch.ones(1, 20, dtype=torch.bool))
+    np.testing.assert_allclose(found["embedding"][0], expected[0].numpy(), atol=1e-5)

@@ -1,0 +1,101 @@
+"""Intervals, corrected tests and adjustments against known numbers and simulated nulls."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from boldtable import statistics
+
+
+def null_differences(n_simulations: int, n_splits: int, seed: int) -> tuple[np.ndarray, int, int]:
+    """Accuracy differences (simulation, split) of two nearest-centroid probes whose features are equally good."""
+    rng = np.random.default_rng(seed)
+    n, n_test = 80, 16
+    n_train = n - n_test
+    found = np.empty((n_simulations, n_splits))
+    label = np.repeat([-1.0, 1.0], n // 2)
+    for simulation in range(n_simulations):
+        features = rng.normal(size=(2, n, 5)) + 0.25 * label[:, None]
+        for split in range(n_splits):
+            order = rng.permutation(n)
+            train, test = order[n_test:], order[:n_test]
+            weights = np.einsum("mnf,n->mf", features[:, train], label[train])
+            scores = np.einsum("mnf,mf->mn", features[:, test], weights)
+            right = (np.sign(scores) == label[test]).mean(axis=1)
+            found[simulation, split] = right[0] - right[1]
+    return found, n_train, n_test
+
+
+def test_corrected_test_keeps_its_level_where_the_uncorrected_one_does_not() -> None:
+    differences, n_train, n_test = null_differences(400, 10, seed=11)
+    zero = np.zeros(10)
+    corrected = np.array([statistics.corrected_paired_test(row, zero, n_train, n_test).p for row in differences])
+    plain = stats.ttest_1samp(differences, 0, axis=1).pvalue
+    assert (corrected < 0.05).mean() < 0.09
+    assert (corrected < 0.5).mean() > 0.25  # and it does not simply never reject
+    assert (plain < 0.05).mean() > 0.15
+
+
+def test_corrected_test_by_hand() -> None:
+    a, b = np.array([0.7, 0.8, 0.9, 0.6]), np.array([0.6, 0.6, 0.7, 0.6])
+    found = statistics.corrected_paired_test(a, b, n_train=60, n_test=20)
+    d = a - b
+    t = d.mean() / math.sqrt((1 / 4 + 20 / 60) * d.var(ddof=1))
+    assert found.difference == pytest.approx(0.125)
+    assert found.t == pytest.approx(t)
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(t), 3))
+    assert statistics.corrected_paired_test(b, a, 60, 20).t == pytest.approx(-t)
+
+
+def test_corrected_test_of_degenerate_differences() -> None:
+    same = statistics.corrected_paired_test([0.5, 0.6], [0.5, 0.6], 6, 2)
+    assert (same.t, same.p) == (0.0, 1.0)
+    always = statistics.corrected_paired_test([0.6, 0.7], [0.5, 0.6], 6, 2)
+    assert always.t == math.inf
+    assert always.p == 0.0
+    assert math.isnan(statistics.corrected_paired_test([0.6], [0.5], 6, 2).p)
+    with pytest.raises(ValueError, match="same splits"):
+        statistics.corrected_paired_test([0.6, 0.7], [0.5], 6, 2)
+
+
+def test_summary_interval_uses_the_corrected_variance() -> None:
+    values = [0.60, 0.64, 0.70, 0.66]
+    found = statistics.summary(values, n_train=30, n_test=10)
+    sd = np.std(values, ddof=1)
+    half = stats.t.ppf(0.975, 3) * sd * math.sqrt(1 / 4 + 1 / 3)
+    assert found.mean == pytest.approx(0.65)
+    assert found.sd == pytest.approx(sd)
+    assert (found.low, found.high) == pytest.approx((0.65 - half, 0.65 + half))
+    assert statistics.summary([*values, math.nan], 30, 10) == found
+    assert statistics.summary(values, 30, 10, confidence=0.8).high < found.high
+
+
+def test_summary_of_one_split_or_without_training() -> None:
+    one = statistics.summary([0.7], 30, 10)
+    assert one.mean == 0.7
+    assert math.isnan(one.low)
+    assert math.isnan(statistics.summary([0.7, 0.8], 0, 10).high)
+    assert statistics.summary([], 30, 10).n == 0
+
+
+def test_holm_against_known_numbers() -> None:
+    # R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm") = 0.03 0.06 0.06 0.02
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.6, 0.9]) == pytest.approx([1.0, 1.0])
+    with_gap = statistics.holm([0.01, math.nan, 0.03])
+    assert with_gap[[0, 2]] == pytest.approx([0.02, 0.03])
+    assert math.isnan(with_gap[1])
+    assert len(statistics.holm([])) == 0
+
+
+def test_wilson_against_known_numbers() -> None:
+    # Newcombe (1998), example 81/263: 0.2553 to 0.3662
+    assert statistics.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    low, high = statistics.wilson(0, 10)
+    assert low == 0.0
+    assert high == pytest.approx(0.2775, abs=1e-4)
+    assert all(math.isnan(bound) for bound in statistics.wilson(0, 0))

@@ -1,0 +1,80 @@
+"""What runs, and what runs again: the whole graph with a stand-in for the `boldtable` command."""
+
+import os
+from collections import Counter
+
+from standin import shard_of
+
+
+def stages(calls):
+    return Counter(call.split()[0] for call in calls)
+
+
+def test_the_whole_graph_runs_once_and_then_not_again(study):
+    n_shards = len({shard_of(f"sub-{number:02d}") for number in range(1, 9)})
+    assert stages(study.run()) == {
+        "collect": 1, "atlas": 1, "parcellate": n_shards, "clean": n_shards, "qc": 1, "ledger": 1, "pretrain": 1,
+        "embed": 2, "split": 1, "probe": 2, "report": 1,
+    }  # fmt: skip
+    assert (study.folder / "results/tables/main.html").exists()
+    assert study.run() == []
+
+
+def test_a_new_participant_runs_its_shard_alone(study):
+    study.run()
+    parent = study.folder / "derivatives"
+    later = parent.stat().st_mtime + 5
+    study.add_participants("09")
+    os.utime(parent, (later, later))
+    calls = study.run()
+    shards = [call.split()[1] for call in calls if call.startswith("parcellate")]
+    assert shards == [shard_of("sub-09")]
+    assert stages(calls)["clean"] == 1
+    assert stages(calls)["atlas"] == 0
+    assert stages(calls)["qc"] == stages(calls)["pretrain"] == stages(calls)["report"] == 1
+
+
+def test_a_changed_setting_runs_what_depends_on_it(study):
+    study.run()
+    study.config["report"]["main"]["title"] = "Another title"
+    assert stages(study.run()) == {"report": 1}
+    study.config["clean"]["semantoks"]["high_hz"] = 0.08
+    calls = stages(study.run())
+    assert calls["clean"] > 1
+    assert not {"collect", "parcellate", "atlas"} & set(calls)
+
+
+def test_an_unknown_key_is_one_line_and_exit_code_2(study):
+    study.config["clean"]["semantoks"]["hihg_hz"] = 0.08
+    done = study.snakemake("-n")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1] == (
+        "boldtable: error: config.clean.semantoks.hihg_hz: unknown key, did you mean 'high_hz'?"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_blocks_must_agree(study):
+    study.config["clean"]["semantoks"]["atlas"] = "demo475"
+    done = study.snakemake("-n")
+    assert done.returncode == 2
+    assert "'demo475' is not defined in the 'parcellate' block, did you mean 'demo457'?" in done.stderr
+
+
+def test_a_missing_derivatives_folder_is_one_line_and_exit_code_2(study):
+    study.config["collect"]["aurora"]["derivatives"] = "derivatvies"
+    done = study.snakemake("-n")
+    assert done.returncode == 2
+    assert "collect.aurora.derivatives: no such folder: derivatvies" in done.stderr
+
+
+def test_raw_participants_are_preprocessed_first(study):
+    for name in ("01", "02"):
+        (study.folder / f"raw/sub-{name}").mkdir(parents=True)
+    study.config["preprocess"] = {
+        "aurora": {"bids": "raw", "derivatives": "derivatives", "license_file": "license.txt"}
+    }
+    calls = study.run()
+    assert stages(calls)["preprocess"] == 2
+    names = [call.split()[0] for call in calls]
+    assert max(i for i, name in enumerate(names) if name == "preprocess") < names.index("collect")

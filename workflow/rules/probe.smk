@@ -1,0 +1,47 @@
+"""Splits of a task, made once; then embeddings × task → scores, one row per split and metric.
+
+READS   results/{dataset}/participants.parquet and qc.parquet, results/embeddings/{model}/{dataset}.parquet
+WRITES  results/splits/{task}.parquet, results/scores/{model}/{task}.parquet and {task}.predictions.parquet
+"""
+
+
+rule split:
+    input:
+        participants=task_file("results/{dataset}/participants.parquet"),
+        qc=task_file("results/{dataset}/qc.parquet"),
+    output:
+        "results/splits/{task}.parquet",
+    log:
+        "results/logs/split/{task}.log",
+    benchmark:
+        "results/benchmarks/split/{task}.tsv"
+    conda:
+        "../../envs/boldtable.yaml"
+    params:
+        settings=block("probe", "task"),
+        version=VERSION,
+    shell:
+        "boldtable split --settings {params.settings:q} --task {wildcards.task:q} --participants {input.participants:q}"
+        " --qc {input.qc:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule probe:
+    input:
+        embeddings=task_file("results/embeddings/{{model}}/{dataset}.parquet"),
+        splits="results/splits/{task}.parquet",
+    output:
+        scores="results/scores/{model}/{task}.parquet",
+        predictions="results/scores/{model}/{task}.predictions.parquet",
+    log:
+        "results/logs/probe/{model}/{task}.log",
+    benchmark:
+        "results/benchmarks/probe/{model}/{task}.tsv"
+    conda:
+        "../../envs/boldtable.yaml"
+    params:
+        settings=block("probe", "task"),
+        version=VERSION,
+    shell:
+        "boldtable probe --settings {params.settings:q} --model {wildcards.model:q} --task {wildcards.task:q}"
+        " --embeddings {input.embeddings:q} --splits {input.splits:q} --out {output.scores:q}"
+        " --predictions {output.predictions:q} > {log:q} 2>&1"

@@ -1,0 +1,48 @@
+"""The ledger of every run that dropped out, and the tables: CSV, Markdown, LaTeX and one HTML page.
+
+READS   results/scores/, results/{dataset}/qc.parquet, results/models/
+WRITES  results/ledger.parquet, results/tables/{table}.{csv,md,tex,html}
+"""
+
+
+rule ledger:
+    input:
+        expand("results/{dataset}/qc.parquet", dataset=config["collect"]),
+    output:
+        "results/ledger.parquet",
+    log:
+        "results/logs/ledger.log",
+    benchmark:
+        "results/benchmarks/ledger.tsv"
+    conda:
+        "../../envs/boldtable.yaml"
+    params:
+        tables=[part for dataset in config["collect"] for part in ("--qc", f"results/{dataset}/qc.parquet")],
+    shell:
+        "boldtable ledger {params.tables:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        collect(
+            "results/scores/{model}/{task}.parquet",
+            model=lookup("report/{table}/models", within=config),
+            task=lookup("report/{table}/tasks", within=config),
+        ),
+        report_models,
+        ledger="results/ledger.parquet",
+    output:
+        multiext("results/tables/{table}", ".csv", ".md", ".tex", ".html"),
+    log:
+        "results/logs/report/{table}.log",
+    benchmark:
+        "results/benchmarks/report/{table}.tsv"
+    conda:
+        "../../envs/boldtable.yaml"
+    params:
+        settings=block("report", "table"),
+        config=json.dumps(config, sort_keys=True),
+        version=VERSION,
+    shell:
+        "boldtable report --settings {params.settings:q} --table {wildcards.table:q} --results results"
+        " --config {params.config:q} --out results/tables/{wildcards.table:q} > {log:q} 2>&1"
