@@ -6,6 +6,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,9 +31,12 @@ def run(folder: Path, cores: int = 0, participants: int = 48) -> int:
     cores = cores or os.cpu_count() or 1
     with alone(folder) as lock:
         cohort(folder / "data", participants=participants, workers=cores)
-        before = changed(folder)
+        before, started = changed(folder), time.time()
         code = snakemake(root, folder, cores, lock)
-    if code == 0:
+    if code != 0:
+        for line in failures(folder, started):
+            say(line)
+    else:
         Console().print(terminal(folder / TABLE.with_suffix(".csv")))
         if before is not None and before == changed(folder):
             say("nothing to do: the demo was complete already")
@@ -77,6 +81,13 @@ def snakemake(root: Path, folder: Path, cores: int, lock: int) -> int:
         [*command, "--quiet", "rules", "host", "reason"], env=environment, pass_fds=[lock], check=False
     )
     return done.returncode
+
+
+def failures(folder: Path, since: float) -> list[str]:
+    """The last line of every log written since then that ends in an error, with the log's path."""
+    logs = [path for path in sorted((folder / "results/logs").rglob("*.log")) if path.stat().st_mtime >= since]
+    last = {path: path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] for path in logs}
+    return [f"{path}: {line}" for path, lines in last.items() for line in lines if "rror" in line]
 
 
 def changed(folder: Path) -> int | None:
