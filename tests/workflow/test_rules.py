@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 
+from conftest import ROOT
 from standin import shard_of
 
 
@@ -78,3 +79,20 @@ def test_raw_participants_are_preprocessed_first(study):
     assert stages(calls)["preprocess"] == 2
     names = [call.split()[0] for call in calls]
     assert max(i for i, name in enumerate(names) if name == "preprocess") < names.index("collect")
+
+
+def test_a_studys_config_replaces_the_starter(study):
+    (study.folder / "config").mkdir()
+    (study.folder / "config/config.yaml").write_text("collect: {my_dataset: {derivatives: nowhere}}\n")
+    done = study.snakemake("-n")
+    assert done.returncode == 0, done.stderr
+    assert "my_dataset" not in done.stdout
+
+
+def test_the_slurm_profile_asks_for_a_gpu(study):
+    (study.folder / "results/aurora").mkdir(parents=True)
+    done = study.snakemake("-n", "--workflow-profile", str(ROOT / "workflow/profiles/slurm"))
+    assert done.returncode == 0, done.stderr
+    training = next(job for job in done.stdout.split("\n\n") if "rule pretrain:" in job)
+    assert "slurm_partition=gpu" in training
+    assert "gpu=1" in training
