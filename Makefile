@@ -29,7 +29,7 @@ lint: $(INSTALLED)  ## ruff, mypy, import-linter, snakefmt, snakemake --lint
 	mypy
 	lint-imports
 	snakefmt --check --compact-diff Snakefile workflow
-	@mkdir -p .snakemake/lint/data/aurora/derivatives/fmriprep .snakemake/lint/data/borealis/derivatives/fmriprep
+	@mkdir -p .snakemake/lint/data/aurora/derivatives/fmriprep/sub-01 .snakemake/lint/data/borealis/derivatives/fmriprep/sub-01
 	snakemake --lint --configfile config/demo/config.yaml --directory .snakemake/lint
 
 format: $(INSTALLED)  ## format Python and rules

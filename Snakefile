@@ -12,11 +12,12 @@ if not workflow.overwrite_configfiles:
 
 wildcard_constraints:
     **dict.fromkeys(["dataset", "atlas", "recipe", "model", "task", "table"], "[A-Za-z0-9][A-Za-z0-9_-]*"),
-    participant="[A-Za-z0-9]+",
     shard="[0-9]+",
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
+include: "workflow/rules/errors.smk"
 include: "workflow/rules/preprocess.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/parcellate.smk"

@@ -21,12 +21,14 @@ class Tree:
     """What an fMRIPrep derivatives folder holds: every participant × session × task × acquisition × run × space.
 
     `frames` = 0 writes zero-byte images (enough for names and plans); else each BOLD is a real NIfTI file of one voxel.
+    `echoes` besides None are single echoes, which fMRIPrep writes in the native space, without confounds of their own.
     """
 
     sessions: Labels = (None,)
     tasks: Labels = ("rest",)
     acquisitions: Labels = (None,)
     runs: Labels = (None,)
+    echoes: Labels = (None,)
     spaces: Sequence[tuple[str | None, str | None]] = (("MNI152NLin6Asym", "2"),)
     frames: int = 0
     tr_s: float = 2.0
@@ -54,14 +56,63 @@ class Tree:
         image = nifti(self.frames, self.tr_s, self.unit, compressed=compressed) if self.frames else b""
         if self.confounds:
             (folder / name(entities, self.confounds)).write_bytes(b"")
-        for space, resolution in self.spaces:
+        for echo, (space, resolution) in product(self.echoes, self.spaces):
             here = {**entities, "space": space, "res": resolution}
+            if echo is not None:
+                here = {**entities, "echo": echo}
             (folder / name(here, f"desc-preproc_bold{self.extension}")).write_bytes(image)
-            if self.mask:
+            if self.mask and echo is None:
                 (folder / name(here, f"desc-brain_mask{self.extension}")).write_bytes(b"")
             if self.sidecar_tr_s is not None:
                 sidecar = folder / name(here, "desc-preproc_bold.json")
                 sidecar.write_text(json.dumps({"RepetitionTime": self.sidecar_tr_s}))
+
+
+@dataclass(frozen=True)
+class XcpdTree:
+    """What an XCP-D derivatives folder holds of parcel series: every participant × run × atlas × space.
+
+    `old` takes the names up to XCP-D 0.6 (``atlas-4S156Parcels_timeseries.tsv``), `entity` the later ones
+    (``seg-`` or ``atlas-``, ``stat-mean``). Each series has `frames` rows, its motion file `motion_frames`.
+    """
+
+    sessions: Labels = (None,)
+    tasks: Labels = ("rest",)
+    runs: Labels = (None,)
+    atlases: Sequence[str] = ("4S156Parcels",)
+    spaces: Sequence[str] = ("MNI152NLin6Asym",)
+    parcels: Sequence[str] = ("LH_Vis_1", "LH_Vis_2", "RH-Thalamus")
+    entity: str = "seg"
+    old: bool = False
+    frames: int = 200
+    motion_frames: int | None = None
+    tr_s: float | None = 2.0
+
+    def write(self, derivatives: Path, participants: Sequence[str]) -> Path:
+        """Write the tree below `derivatives` (made if need be) and return it."""
+        for participant, session, task, run in product(participants, self.sessions, self.tasks, self.runs):
+            folder = func(derivatives, participant, session)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._run(folder, {"sub": participant, "ses": session, "task": task, "run": run})
+        return derivatives
+
+    def _run(self, folder: Path, entities: dict[str, str | None]) -> None:
+        if self.motion_frames is not None:
+            motion = ["framewise_displacement\ttrans_x"] + ["0.1\t0.0"] * self.motion_frames
+            (folder / name(entities, "motion.tsv")).write_text("\n".join(motion) + "\n")
+        entity, ending = ("atlas", "") if self.old else (self.entity, "stat-mean_")
+        for space, atlas in product(self.spaces, self.atlases):
+            here = {**entities, "space": space, entity: atlas}
+            rows = ["\t".join(self.parcels)] + [
+                "\t".join(f"{frame + column:.1f}" for column in range(len(self.parcels)))
+                for frame in range(self.frames)
+            ]
+            (folder / name(here, f"{ending}timeseries.tsv")).write_text("\n".join(rows) + "\n")
+            (folder / name(here, f"{ending}timeseries.json")).write_text('{"SamplingFrequency": "TR"}')
+            (folder / name(here, "stat-coverage_bold.tsv")).write_text("Node\tcoverage\n")
+            if self.tr_s is not None:
+                denoised = name({**entities, "space": space, "res": "2"}, "desc-denoised_bold.json")
+                (folder / denoised).write_text(json.dumps({"RepetitionTime": self.tr_s}))
 
 
 def func(derivatives: Path, participant: str, session: str | None = None) -> Path:

@@ -27,7 +27,10 @@ def run(folder: Path, cores: int = 0, participants: int = 48) -> int:
     Two demos never run in one folder: the second waits for the first, then goes on from what is there.
     """
     root = checkout()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror}; choose another folder") from None
     cores = cores or os.cpu_count() or 1
     with alone(folder) as lock:
         cohort(folder / "data", participants=participants, workers=cores)

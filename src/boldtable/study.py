@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
@@ -24,6 +27,10 @@ from boldtable.stages.report import Report
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 BUILT_IN_ENCODERS = ("connectome", "nuisance")
+# Folders below results/ beside those of the datasets.
+RESERVED = ("atlases", "benchmarks", "embeddings", "logs", "models", "population", "scores", "splits", "tables")
+# A settings block travels as one argument of a command; Linux takes 128 KiB.
+LONGEST_CONFIG = 100_000
 
 
 class Study(Settings):
@@ -40,33 +47,89 @@ class Study(Settings):
     report: dict[Name, Report] = Field({}, description="Result tables, by table.")
 
     def check(self) -> None:
-        """Raise `SettingsError` where one block names something another block does not define."""
+        """Raise `SettingsError` where one block names what another does not define, or two blocks contradict."""
+        _free("collect", self.collect, RESERVED)
+        _free("pretrain", self.pretrain, BUILT_IN_ENCODERS)
+        self._check_data()
+        self._check_models()
+        for name, task in self.probe.items():
+            _known(f"probe.{name}.dataset", [task.dataset], self.collect, "collect")
+        for name, table in self.report.items():
+            rows = [*table.models, table.reference, *table.curves, *(model for pair in table.pairs for model in pair)]
+            _known(f"report.{name}", rows, self.embed, "embed")
+            _known(f"report.{name}.tasks", table.tasks, self.probe, "probe")
+
+    def _check_data(self) -> None:
+        _known("preprocess", self.preprocess, self.collect, "collect")
+        for name, raw in self.preprocess.items():
+            if raw.derivatives != self.collect[name].derivatives:
+                raise SettingsError(
+                    f"preprocess.{name}.derivatives is {raw.derivatives}, but collect.{name}.derivatives is "
+                    f"{self.collect[name].derivatives}: name the same folder"
+                )
         for name, clean in self.clean.items():
             _known(f"clean.{name}.atlas", [clean.atlas], self.parcellate, "parcellate")
+            _known(f"clean.{name}.population", clean.population, self.collect, "collect")
+            if clean.population_split is not None:
+                self._check_population_split(name, clean)
         _known("qc.recipe", [self.qc.recipe], self.clean, "clean")
+
+    def _check_population_split(self, name: str, clean: Clean) -> None:
+        """Statistics fitted on the training part of a task need its splits, which need qc, which needs its recipe."""
+        task = str(clean.population_split).split("/")[0]
+        _known(f"clean.{name}.population_split", [task], self.probe, "probe")
+        if self.probe[task].dataset not in clean.population:
+            raise SettingsError(
+                f"clean.{name}.population: lacks '{self.probe[task].dataset}', the dataset of task '{task}'"
+            )
+        if name == self.qc.recipe:
+            raise SettingsError(
+                f"clean.{name}.population_split: qc measures this recipe, and splits need qc; give qc another recipe"
+            )
+
+    def _check_models(self) -> None:
         for name, model in self.pretrain.items():
             _known(f"pretrain.{name}.recipe", [model.recipe], self.clean, "clean")
             _known(f"pretrain.{name}.datasets", model.datasets, self.collect, "collect")
         for name, embed in self.embed.items():
             _known(f"embed.{name}.recipe", [embed.recipe], self.clean, "clean")
+            if embed.encoder is None:
+                continue
             _known(f"embed.{name}.encoder", [embed.encoder], [*BUILT_IN_ENCODERS, *self.pretrain], "pretrain")
-        for name, task in self.probe.items():
-            _known(f"probe.{name}.dataset", [task.dataset], self.collect, "collect")
-        for name, table in self.report.items():
-            rows = [*table.models, table.reference, *(model for pair in table.pairs for model in pair)]
-            _known(f"report.{name}", rows, self.embed, "embed")
-            _known(f"report.{name}.tasks", table.tasks, self.probe, "probe")
+            if embed.snapshot is not None and embed.encoder in self.pretrain:
+                n = self.pretrain[embed.encoder].snapshots
+                if embed.snapshot >= n:
+                    raise SettingsError(
+                        f"embed.{name}.snapshot: {embed.snapshot}, but pretrain.{embed.encoder}.snapshots is {n}, and "
+                        "they are counted from 0"
+                    )
 
     def check_folders(self) -> None:
-        """Raise `InputError` where a dataset's folder is not there; relative paths start from the working directory."""
+        """Raise `InputError` where a folder is not there; relative paths start from the working directory."""
+        for name, raw in self.preprocess.items():
+            _folder(f"preprocess.{name}.bids", raw.bids)
         for name, collect in self.collect.items():
-            if name not in self.preprocess and not collect.derivatives.is_dir():
-                raise InputError(f"collect.{name}.derivatives: no such folder: {collect.derivatives}")
+            if name not in self.preprocess:
+                _folder(f"collect.{name}.derivatives", collect.derivatives)
+            for table in collect.phenotypes:
+                if not table.table.is_file():
+                    raise InputError(f"collect.{name}.phenotypes: no such table: {table.table}")
+        for name, embed in self.embed.items():
+            if embed.weights is not None:
+                _folder(f"embed.{name}.weights", embed.weights)
+        results = Path("results").absolute()
+        there = next(path for path in (results, *results.parents) if path.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise InputError(
+                f"cannot write {results}: {there} is no folder that can be written; choose another --directory"
+            )
 
 
 def refuse_wrong(config: dict[str, Any]) -> None:
     """For the Snakefile: end the program with one line and exit code 2 where a config is wrong."""
     try:
+        if len(json.dumps(config)) > LONGEST_CONFIG:
+            raise SettingsError("config: longer than a command line takes; shorten its lists of names")
         study = Study.parse(config, "config")
         study.check()
         study.check_folders()
@@ -80,3 +143,15 @@ def _known(place: str, names: Iterable[str], known: Iterable[str], block: str) -
     for name in names:
         if name not in choices:
             raise SettingsError(f"{place}: '{name}' is not defined in the '{block}' block{nearest(name, choices)}")
+
+
+def _free(block: str, names: Iterable[str], taken: Iterable[str]) -> None:
+    for name in sorted(set(names) & set(taken)):
+        raise SettingsError(f"{block}.{name}: boldtable uses the name '{name}' itself; choose another")
+
+
+def _folder(place: str, path: Path) -> None:
+    if not path.is_dir():
+        raise InputError(f"{place}: no such folder: {path}")
+    if not any(path.iterdir()):
+        raise InputError(f"{place}: the folder is empty: {path}")

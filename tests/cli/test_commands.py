@@ -9,7 +9,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("preprocess", "collect", "parcellate", "clean", "qc", "pretrain", "embed", "probe", "report")
-HELPERS = ("atlas", "split", "ledger", "simulate", "check", "init", "doctor", "demo")
+HELPERS = (
+    "atlas", "split", "ledger", "simulate", "check", "init", "doctor", "demo", "fsaverage", "export", "figure",
+    "import-weights", "population",
+)  # fmt: skip
 
 
 def boldtable(*arguments, cwd=None):

@@ -11,15 +11,10 @@ from torch import Tensor, distributed, multiprocessing
 
 from boldtable.errors import SettingsError
 from boldtable.models.semantoks import Semantoks, semantoks_config
-from boldtable.objectives.distillation import (
-    SelfDistillation,
-    coding_rate,
-    distillation_config,
-    effective_rank,
-    hidden_token_loss,
-    token_similarity,
-)
+from boldtable.objectives.coding_rate import coding_rate
+from boldtable.objectives.distillation import SelfDistillation, distillation_config, hidden_token_loss
 from boldtable.objectives.masks import slice_masks
+from boldtable.objectives.monitors import effective_rank, token_similarity
 
 NETWORKS = ("vis", "som", "vis", "dmn", "som", "dmn", "dmn", "lim")
 BATCH = 6

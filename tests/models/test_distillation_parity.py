@@ -9,7 +9,8 @@ from torch import Tensor
 
 from boldtable.models.published import published_name
 from boldtable.objectives import schedules
-from boldtable.objectives.distillation import SelfDistillation, coding_rate
+from boldtable.objectives.coding_rate import coding_rate
+from boldtable.objectives.distillation import SelfDistillation
 
 LOSS = {"atol": 5e-6, "rtol": 0.0}
 CASES = ["masked", "unmasked", "unmasked_ttr"]

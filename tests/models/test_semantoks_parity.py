@@ -120,9 +120,7 @@ def test_folded_products_equal_the_two_convolutions(encoder: Semantoks, stored: 
     parcels = list(encoder.config.groups[8])
     patch = stored["input/x"][:, parcels, 20:40]
     with torch.no_grad():
-        long = network.project(network.long(patch).transpose(1, 2)).transpose(1, 2)
-        both = nn.functional.gelu(torch.cat([network.dense(patch), long], dim=1)).mean(dim=-1)
-        expected = network.norm(both)
+        expected = network.definition(patch)
         found = encoder.tokenize(stored["input/x"])[:, 8, 1]
     torch.testing.assert_close(found, expected, **TOLERANCE)
 

@@ -159,7 +159,7 @@ class TestFaults:
     def test_run_shorter_than_the_dummies(self) -> None:
         assert _failure(_row(), dummy_frames=300) == "no frame left after dropping 300 dummy frames"
 
-    @pytest.mark.parametrize("tr_s", [0.0, -1.0, float("nan")])
+    @pytest.mark.parametrize("tr_s", [0.0, -1.0, 2000.0, float("nan")])
     def test_impossible_tr(self, tr_s: float) -> None:
         assert "declare tr_s in collect" in _failure({**_row(), "tr_s": tr_s})
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,7 @@ def test_the_repetition_time_of_the_settings_overrules_the_files(tmp_path: Path)
     [
         ('{"RepetitionTime": 0}', "no repetition time: RepetitionTime is 0 in sub-02/func/"),
         ('{"RepetitionTime": "two"}', "no repetition time: RepetitionTime is 'two' in sub-02/func/"),
+        ('{"RepetitionTime": 2000}', "repetition time disagrees: 2000 s in the sidecar, 2 s in the NIfTI header"),
         ('{"Repet', "cannot read the sidecar sub-02/func/"),
     ],
 )
@@ -160,6 +163,22 @@ def test_no_repetition_time_anywhere(tmp_path: Path) -> None:
     assert reason(run(tmp_path)).startswith("no repetition time: 0 in the NIfTI header, none in a sidecar")
 
 
+@pytest.mark.parametrize(
+    ("unit", "in_header", "in_sidecar"),
+    [("sec", 2000.0, None), ("unknown", 2000.0, None), ("sec", 0.0, 2000.0), ("sec", 2000.0, 2000.0)],
+)
+def test_milliseconds_cost_the_run(tmp_path: Path, unit: str, in_header: float, in_sidecar: float | None) -> None:
+    tree(tmp_path, tr_s=in_header, unit=unit, sidecar_tr_s=in_sidecar)
+    where = "sidecar" if in_sidecar else "NIfTI header"
+    assert reason(run(tmp_path)).startswith(f"repetition time of 2000 s in the {where}; milliseconds?")
+    assert list(run(tmp_path, tr_s=2.0)["tr_s"]) == [2.0] * 3
+
+
+def test_settings_can_be_read_without_image_and_bids_libraries() -> None:
+    code = "import sys, boldtable.stages.collect; print({'nibabel', 'ancpbids', 'pandas', 'h5py'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
 def test_a_broken_link_and_a_participant_without_bold_are_rows(tmp_path: Path) -> None:
     derivatives = tree(tmp_path)
     image = func(derivatives, "02") / f"{BOLD}.nii.gz"
@@ -177,6 +196,44 @@ def test_two_files_for_one_run_exclude_it(tmp_path: Path) -> None:
     assert reason(run(tmp_path)).startswith("two files for one run: ")
 
 
+def test_single_echoes_give_way_to_the_combined_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree(tmp_path, echoes=[None, "1", "2"])
+    runs = run(tmp_path)
+    assert list(runs["acquisition"]) == [None] * 3
+    assert "6 single echoes left out" in capsys.readouterr().err
+
+
+def test_a_single_echo_can_be_asked_for_and_takes_the_confounds_of_its_run(tmp_path: Path) -> None:
+    tree(tmp_path, echoes=[None, "1", "2"], spaces=[(None, None)])
+    runs = run(tmp_path, filters={"bold": {"echo": 2}})
+    assert list(runs["acquisition"]) == ["echo-2"] * 3
+    row = runs.iloc[1]
+    assert row["bold"] == "sub-02/func/sub-02_task-rest_echo-2_desc-preproc_bold.nii.gz"
+    assert row["mask"] == "sub-02/func/sub-02_task-rest_desc-brain_mask.nii.gz"
+    assert row["confounds"] == "sub-02/func/sub-02_task-rest_desc-confounds_timeseries.tsv"
+
+
+def test_echoes_without_a_combined_run_must_be_chosen(tmp_path: Path) -> None:
+    tree(tmp_path, echoes=["1", "2", "3"])
+    with pytest.raises(InputError, match=r'filters: \{"bold": \{"echo": ...\}\}, one of: 1, 2, 3'):
+        run(tmp_path)
+
+
+def test_two_folders_never_become_one_participant(tmp_path: Path) -> None:
+    tree(tmp_path, ["01", "01-a"])
+    runs = run(tmp_path)
+    assert list(runs["participant"]) == ["01", "01-a"]
+    assert reason(runs, "01-a") == "its name says participant '01', its folder sub-01-a; rename one of them"
+
+
+def test_of_two_sidecars_in_one_folder_the_more_specific_counts(tmp_path: Path) -> None:
+    derivatives = tree(tmp_path, tr_s=0.0, sidecar_tr_s=None)
+    (derivatives / "bold.json").write_text('{"RepetitionTime": 9}')
+    (derivatives / "desc-preproc_bold.json").write_text('{"RepetitionTime": 8}')
+    (derivatives / "task-rest_desc-preproc_bold.json").write_text('{"RepetitionTime": 1.5}')
+    assert list(run(tmp_path)["tr_s"]) == [1.5] * 3
+
+
 def test_several_spaces_or_resolutions_must_be_chosen(tmp_path: Path) -> None:
     spaces = [("MNI152NLin6Asym", "2"), ("MNI152NLin6Asym", None), ("MNI152NLin2009cAsym", "2"), (None, None)]
     tree(tmp_path, spaces=spaces)
@@ -188,6 +245,13 @@ def test_several_spaces_or_resolutions_must_be_chosen(tmp_path: Path) -> None:
     assert list(run(tmp_path, space="MNI152NLin6Asym", resolution="native")["resolution"]) == [None] * 3
     assert list(run(tmp_path, space="MNI152NLin2009cAsym")["space"]) == ["MNI152NLin2009cAsym"] * 3
     assert list(run(tmp_path, space="native")["space"]) == [None] * 3
+
+
+def test_participants_in_different_spaces_are_never_mixed(tmp_path: Path) -> None:
+    tree(tmp_path, ["01"])
+    tree(tmp_path, ["02"], spaces=[("MNI152NLin2009cAsym", "2")])
+    with pytest.raises(InputError, match="set space to one of: MNI152NLin2009cAsym, MNI152NLin6Asym"):
+        run(tmp_path)
 
 
 def test_a_run_only_in_another_space_is_an_excluded_row(tmp_path: Path) -> None:

@@ -119,3 +119,22 @@ def test_participants_without_a_file() -> None:
     rows = participants_of(["02", "01", "02"])
     assert [row["participant"] for row in rows] == ["01", "02"]
     assert set(rows[0]) == set(store.schema("participants").names)
+
+
+def test_another_kind_of_table_is_told_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("participant_id,age\nsub-01,30\n")
+    (row,) = read_participants(Collect(derivatives=tmp_path), path)
+    assert (row["participant"], row["age_years"]) == ("01", 30.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("participant_id\tage\tparticipant\nsub-01\t20\t02\n", "column 'participant' would hide what participant_id"),
+        ("participant_id\tage\nsub-01\t20\t3\t4\n", "cannot read"),
+    ],
+)
+def test_tables_that_would_shift_or_hide_values_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, text)

@@ -85,7 +85,7 @@ def test_missing_values_are_no_column_names(tmp_path: Path, orientation: Any, fr
     [
         ("sub-2.txt", b"", "it holds no table of numbers"),
         ("sub-2.txt", b"a b\nc d\n", "it holds no table of numbers"),
-        ("sub-2.txt.gz", gzip.compress(text(500, 9).encode())[:-30], "Compressed file ended"),
+        ("sub-2.txt.gz", gzip.compress(text(500, 9).encode(), mtime=0)[:-30], "Compressed file ended"),
         ("sub-2.npy", b"no array", ""),
         ("sub-2.mat", b"x", "'.mat' is none of .txt"),
         ("sub-2.txt", text(10, 2).encode(), "too short: 0.3 min"),
@@ -140,3 +140,30 @@ def test_the_real_stages_series(tmp_path: Path) -> None:
     assert set(runs["n_frames"]) == {234}
     assert runs["tr_s"].isna().all()
     assert (runs["status"] == "found").all()
+
+
+@pytest.mark.parametrize(
+    ("content", "orientation", "frames"),
+    [
+        (",".join(map(str, range(9))) + "\n" + text(5, 9, ","), "frame_parcel", 5),
+        ("p1,0.1,0.2,0.3\np2,0.1,0.2,0.3\n", "parcel_frame", 3),
+        ("parcel,t1,t2,t3\np1,0.1,0.2,0.3\n", "parcel_frame", 3),
+        ("parcel," + ",".join(map(str, range(9))) + "\np1" + ",0.5" * 9 + "\n", "parcel_frame", 9),
+    ],
+    ids=["column numbers", "named rows", "named rows and frames", "named rows, numbered frames"],
+)
+def test_names_and_numbers_around_a_table_are_no_frames(
+    tmp_path: Path, content: str, orientation: Any, frames: int
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/sub-1.csv").write_text(content)
+    runs = run(tmp_path, tmp_path / "data", "sub-{participant}.csv", orientation=orientation)
+    assert list(runs["n_frames"]) == [frames]
+
+
+def test_filters_by_the_fields_of_the_pattern(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("1_a.txt", "1_b.txt", "2_a.txt"):
+        (tmp_path / "data" / name).write_text(text(3, 2))
+    runs = run(tmp_path, tmp_path / "data", "{participant}_{session}.txt", filters={"bold": {"session": ["b", None]}})
+    assert list(runs["participant"] + runs["session"]) == ["1b"]

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from boldtable import models, store
+from boldtable import study as study_module
 from boldtable.atlas.table import AtlasTable
 from boldtable.errors import InputError, SettingsError
 from boldtable.models import InputSpec, connectome
@@ -253,3 +254,138 @@ def test_a_trained_model_folder_is_read_and_run(study: Study) -> None:
     with torch.inference_mode():
         expected = encoder.embed(x, torch.ones(1, N_PARCELS, dtype=torch.bool), torch.ones(1, 20, dtype=torch.bool))
     np.testing.assert_allclose(found["embedding"][0], expected[0].numpy(), atol=1e-5)
+
+
+def save_tiny(folder: Path, seed: int = 0, **changes: Any) -> Any:
+    from boldtable.models.semantoks import Semantoks, semantoks_config
+
+    spec = Means(**changes).spec
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = Semantoks(semantoks_config("tiny", spec.networks, window_frames=20, patch_frames=5), spec).eval()
+    models.save_model(folder, encoder, "# card")
+    return encoder
+
+
+def vectors(study: Study, **settings: Any) -> np.ndarray:
+    """The embeddings by the model folder ``tiny`` that the settings name themselves."""
+    wanted = embed.Embed(recipe="semantoks", weights=study.folder / "tiny", windows=1, device="cpu", **settings)
+    paths = study.write()
+    embed.run(wanted, **paths)
+    return np.stack(store.frame(paths["out"], "embeddings")["embedding"])
+
+
+def test_weights_of_the_settings_need_no_argument(study: Study) -> None:
+    save_tiny(study.folder / "tiny")
+    assert vectors(study).shape == (3, 192)
+    with pytest.raises(SettingsError, match="leave out --weights"):
+        embed.run(
+            embed.Embed(recipe="r", weights=study.folder / "tiny"),
+            **{**study.write(), "weights": study.folder / "tiny"},
+        )
+
+
+def test_pooling_takes_a_part_of_the_same_features(study: Study) -> None:
+    save_tiny(study.folder / "tiny")
+    both = vectors(study)
+    np.testing.assert_allclose(vectors(study, pooling="avg"), both[:, :96], atol=1e-6)
+    np.testing.assert_allclose(vectors(study, pooling="cls"), both[:, 96:], atol=1e-6)
+    np.testing.assert_array_equal(vectors(study, pooling="cls_avg"), both)
+
+
+def test_pooling_of_a_model_without_tokens_is_refused(study: Study, load: Callable[[Any], Any]) -> None:
+    load(Means())
+    with pytest.raises(SettingsError, match="leave pooling null"):
+        study.embed("model", pooling="cls")
+
+
+def test_snapshots_are_counted_from_the_untrained_model_on(study: Study) -> None:
+    save_tiny(study.folder / "tiny")
+    final = vectors(study)
+    for number, step in enumerate((0, 7, 100)):
+        save_tiny(study.folder / f"tiny/snapshots/{step:06d}", seed=number + 1)
+    second = vectors(study, snapshot=1)
+    assert not np.allclose(second, final, atol=1e-2)
+    save_tiny(study.folder / "tiny", seed=2)
+    np.testing.assert_array_equal(vectors(study), second)
+    assert "model 'tiny/snapshots/000007'" in embed_about(study, snapshot=1)
+    with pytest.raises(InputError, match=r"has 3 snapshots, none with number 3 \(counted from 0\)"):
+        vectors(study, snapshot=3)
+
+
+def embed_about(study: Study, **settings: Any) -> str:
+    vectors(study, **settings)
+    return str(store.provenance(study.folder / "out.parquet")["features"])
+
+
+def test_windows_of_another_length(study: Study, load: Callable[[Any], Any]) -> None:
+    encoder = load(Means())
+    encoder.spec = Means(n_frames=30).spec  # what the made-up encoder asserts; the stage asks for 30 by its settings
+    found = study.embed("model", windows=2, window_frames=30)
+    expected = study.of("01")["signal"][20:50].mean(axis=0)
+    np.testing.assert_allclose(found["embedding"][1][:N_PARCELS], expected, atol=1e-5)
+
+
+def test_native_tr_is_taken_where_asked_for(study: Study, load: Callable[[Any], Any]) -> None:
+    load(Means(tr_s=0.72))
+    assert len(study.embed("model", windows=1, tr="native")) == 3
+
+
+def test_too_many_missing_parcels_are_refused(study: Study, load: Callable[[Any], Any]) -> None:
+    load(Means())
+    study.of("03")["signal"][:, :2] = np.nan
+    assert len(study.embed("model", windows=1, max_missing=0.34)) == 3
+    with pytest.raises(InputError, match=r"sub-03 .*lacks 2 of 6 parcels, .* at most 30% missing"):
+        study.embed("model", max_missing=0.3)
+
+
+def test_bfloat16_is_close_and_stored_as_float32(study: Study) -> None:
+    save_tiny(study.folder / "tiny")
+    exact, low = vectors(study), vectors(study, precision="bfloat16")
+    assert low.dtype == np.float32
+    assert not np.array_equal(exact, low)
+    cosine = (exact * low).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(low, axis=1)
+    assert cosine.min() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "give either encoder or weights"),
+        ({"encoder": "semantoks", "weights": "folder"}, "give either encoder or weights"),
+        ({"encoder": "connectome", "snapshot": 1}, "'connectome' has no weights, so it takes no snapshot"),
+        ({"encoder": "nuisance", "pooling": "cls"}, "takes no pooling"),
+    ],
+)
+def test_settings_that_disagree_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        embed.Embed.parse({"recipe": "semantoks", **settings})
+
+
+STUDY = {
+    "collect": {"aurora": {"derivatives": "data"}},
+    "parcellate": {"demo457": {"source": "demo457"}},
+    "clean": {"semantoks": {"atlas": "demo457"}},
+    "qc": {"recipe": "semantoks"},
+    "pretrain": {"model": {"recipe": "semantoks", "datasets": ["aurora"], "snapshots": 2}},
+}
+
+
+def test_a_study_knows_its_snapshots_and_weights(tmp_path: Path) -> None:
+    def with_row(**row: Any) -> study_module.Study:
+        return study_module.Study.parse({**STUDY, "embed": {"row": {"recipe": "semantoks", **row}}})
+
+    with_row(encoder="model", snapshot=1).check()
+    with pytest.raises(SettingsError, match=r"embed\.row\.snapshot: 2, but pretrain\.model\.snapshots is 2"):
+        with_row(encoder="model", snapshot=2).check()
+    with pytest.raises(SettingsError, match=r"embed\.row\.encoder: 'modle' is not defined .* did you mean 'model'"):
+        with_row(encoder="modle").check()
+    given = with_row(weights=tmp_path / "published")
+    given.check()
+    with pytest.raises(InputError, match=r"collect\.aurora\.derivatives: no such folder"):
+        given.check_folders()
+    (tmp_path / "derivatives/sub-01").mkdir(parents=True)
+    collect = {"aurora": {"derivatives": str(tmp_path / "derivatives")}}
+    there = study_module.Study.parse({**given.model_dump(mode="json"), "collect": collect})
+    with pytest.raises(InputError, match=r"embed\.row\.weights: no such model folder: .*published"):
+        there.check_folders()

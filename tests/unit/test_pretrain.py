@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +41,16 @@ def train(world: Path, name: str = "m", **more: Any) -> Path:
     sources = {"tensors": [world / "a" / "tensors" / "toy"], "qc": [world / "a" / "qc.parquet"]}
     pretrain.run(settings, model=name, atlas=world / "toy.parquet", out=world / "models" / name, **sources)
     return world / "models" / name
+
+
+def command(world: Path, name: str, settings: dict[str, Any]) -> list[str]:
+    """The command line of a training, to be put behind python -m."""
+    paths = {
+        "--atlas": world / "toy.parquet", "--tensors": world / "a" / "tensors" / "toy",
+        "--qc": world / "a" / "qc.parquet", "--out": world / "models" / name,
+    }  # fmt: skip
+    given = {"--settings": json.dumps(settings), "--model": name, **paths}
+    return ["boldtable", "pretrain", *(str(part) for pair in given.items() for part in pair)]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -142,34 +150,6 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     assert done == list(range(killed_at, 6))
     assert same(alone, resumed)
     assert curves(alone).equals(curves(resumed))
-
-
-def test_sigterm_saves_and_exits_with_a_code_to_retry(world: Path) -> None:
-    alone = train(world, "alone", epochs=60)
-    settings = json.dumps({**TINY, "epochs": 60})
-    code = (
-        "import sys, pathlib\n"
-        "from boldtable.stages import pretrain\n"
-        "w = pathlib.Path(sys.argv[1])\n"
-        "pretrain.run(pretrain.Pretrain.load(sys.argv[2]), model='t', atlas=w / 'toy.parquet', "
-        "tensors=[w / 'a/tensors/toy'], qc=[w / 'a/qc.parquet'], out=w / 'models' / 't')\n"
-    )
-    command = [sys.executable, "-c", code, str(world), settings]
-    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=same_threads())
-    assert job.stderr is not None
-    for line in job.stderr:
-        if line.startswith("steps 0 to 120"):
-            break
-    job.send_signal(signal.SIGTERM)
-    _, log = job.communicate(timeout=60)
-    assert job.returncode == 75, log
-    assert "goes on from there" in log
-    assert not (world / "models" / "t").exists()
-    assert same(alone, train(world, "t", epochs=60))
-
-
-def same_threads() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
 
 
 def test_a_checkpoint_of_other_settings_or_data_is_not_used(

@@ -315,7 +315,7 @@ def test_regression_and_fingerprint(tmp_path: Path) -> None:
 
 def test_pretraining_on_test_participants_is_said(study: tuple[Report, Path], tmp_path: Path) -> None:
     settings = copy(study, tmp_path)
-    seen = '{"trained": true, "datasets": {"aurora": ["00", "01", "99"]}}'
+    seen = '{"trained": true, "participants": {"aurora": ["00", "01", "99"]}}'
     store.write_text(tmp_path / "models/semantoks/data.json", seen)
     store.write_text(tmp_path / "models/semantoks-untrained/data.json", seen.replace("true", "false"))
     report.run(settings, table="t", results=tmp_path, config=None, out=tmp_path / "t")

@@ -195,8 +195,8 @@ class TestRegress:
 
 
 class TestResample:
-    @pytest.mark.parametrize("tr_s", [0.72, 0.8, 1.0, 2.0, 2.5, 3.0])
-    @pytest.mark.parametrize("target_tr_s", [0.72, 0.735, 1.5, 2.0, 2.2, 3.0])
+    @pytest.mark.parametrize("tr_s", [0.4, 0.72, 0.8, 1.0, 2.0, 2.5, 3.0, 4.0])
+    @pytest.mark.parametrize("target_tr_s", [0.4, 0.72, 0.735, 1.5, 2.0, 2.2, 3.0, 4.0])
     def test_band_limited_signal_equals_the_analytic_one(self, tr_s: float, target_tr_s: float) -> None:
         rng = np.random.default_rng(3)
         frequencies, turns = rng.uniform(0.01, 0.1, 12), rng.uniform(0, 2 * np.pi, 12)

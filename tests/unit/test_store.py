@@ -1,5 +1,6 @@
 """Artefacts: shapes survive, provenance is there, files appear whole or not at all, wrong ones are refused."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -55,7 +56,8 @@ def test_metadata_says_where_a_file_comes_from(tmp_path):
     store.write(tmp_path / "runs.parquet", "runs", [RUN], provenance)
     found = store.provenance(tmp_path / "runs.parquet")
     assert found["stage"] == "collect"
-    assert found["inputs"] == [{"name": "source.txt", "sha256": store.fingerprint(source)["sha256"]}]
+    assert found["inputs"] == [{"name": "source.txt", "sha256": hashlib.sha256(b"x").hexdigest()}]
+    assert found["settings_sha256"] == store.sha256_json({}) != store.sha256_json({"a": 1})
     assert json.loads(pq.read_schema(tmp_path / "runs.parquet").metadata[b"boldtable"]) == found
 
 

@@ -44,8 +44,9 @@ def main() -> None:
         for suffix in ("csv", "md", "tex", "html"):
             touch(f"{options['--out']}.{suffix}")
     else:
-        for path in [options["--out"], *([options["--predictions"]] if stage == "probe" else [])]:
-            touch(path)
+        for option in ("--out", "--predictions", "--summary"):
+            if option in options:
+                touch(options[option])
 
 
 if __name__ == "__main__":

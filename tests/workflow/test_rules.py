@@ -24,9 +24,8 @@ def test_the_whole_graph_runs_once_and_then_not_again(study):
 def test_a_new_participant_runs_its_shard_alone(study):
     study.run()
     parent = study.folder / "derivatives"
-    later = parent.stat().st_mtime + 5
     study.add_participants("09")
-    os.utime(parent, (later, later))
+    os.utime(parent)
     calls = study.run()
     shards = [call.split()[1] for call in calls if call.startswith("parcellate")]
     assert shards == [shard_of("sub-09")]

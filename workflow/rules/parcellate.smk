@@ -21,13 +21,14 @@ rule atlas:
         "boldtable atlas --settings {params.settings:q} --name {wildcards.atlas:q} --out {output:q} > {log:q} 2>&1"
 
 
-# The table of runs changes with every new participant; this shard's part of it is in params.digest.
+# The table of runs changes with every new participant; this shard's part of it is in params.digest. The former file is
+# left in place (update): of it come the rows of runs that are as they were.
 rule parcellate:
     input:
         runs=ancient("results/{dataset}/runs.parquet"),
         atlas="results/atlases/{atlas}.parquet",
     output:
-        "results/{dataset}/parcels/{atlas}/{shard}.parquet",
+        update("results/{dataset}/parcels/{atlas}/{shard}.parquet"),
     log:
         "results/logs/parcellate/{dataset}/{atlas}/{shard}.log",
     benchmark:

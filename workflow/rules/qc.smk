@@ -1,7 +1,7 @@
-"""Parcels + tensors of a dataset → one row per run: measures, keep or drop, and why.
+"""Parcels + tensors of a dataset → one row per run (measures, keep or drop, and why) and the dataset's summary.
 
 READS   results/{dataset}/runs.parquet, participants.parquet, and every shard of the recipe that qc measures
-WRITES  results/{dataset}/qc.parquet
+WRITES  results/{dataset}/qc.parquet, qc_summary.parquet
 """
 
 
@@ -12,7 +12,8 @@ rule qc:
         participants="results/{dataset}/participants.parquet",
         atlas=f"results/atlases/{QC_ATLAS}.parquet",
     output:
-        "results/{dataset}/qc.parquet",
+        qc="results/{dataset}/qc.parquet",
+        summary="results/{dataset}/qc_summary.parquet",
     log:
         "results/logs/qc/{dataset}.log",
     benchmark:
@@ -26,5 +27,5 @@ rule qc:
         version=VERSION,
     shell:
         "boldtable qc --settings {params.settings:q} --runs {input.runs:q} --participants {input.participants:q}"
-        " --parcels {params.parcels:q} --tensors {params.tensors:q} --atlas {input.atlas:q} --out {output:q}"
-        " > {log:q} 2>&1"
+        " --parcels {params.parcels:q} --tensors {params.tensors:q} --atlas {input.atlas:q} --out {output.qc:q}"
+        " --summary {output.summary:q} > {log:q} 2>&1"

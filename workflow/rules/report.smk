@@ -1,12 +1,14 @@
 """The ledger of every run that dropped out, and the tables: CSV, Markdown, LaTeX and one HTML page.
 
-READS   results/scores/, results/{dataset}/qc.parquet, results/models/
+READS   results/scores/ (scores and predictions), results/{dataset}/qc.parquet, results/{dataset}/preprocess/ where
+        fMRIPrep ran, results/models/
 WRITES  results/ledger.parquet, results/tables/{table}.{csv,md,tex,html}
 """
 
 
 rule ledger:
     input:
+        ledger_records,
         expand("results/{dataset}/qc.parquet", dataset=config["collect"]),
     output:
         "results/ledger.parquet",
@@ -18,17 +20,14 @@ rule ledger:
         "../../envs/boldtable.yaml"
     params:
         tables=[part for dataset in config["collect"] for part in ("--qc", f"results/{dataset}/qc.parquet")],
+        records=[part for dataset in PREPROCESSED for part in ("--preprocess", f"results/{dataset}/preprocess")],
     shell:
-        "boldtable ledger {params.tables:q} --out {output:q} > {log:q} 2>&1"
+        "boldtable ledger {params.tables:q} {params.records:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule report:
     input:
-        collect(
-            "results/scores/{model}/{task}.parquet",
-            model=lookup("report/{table}/models", within=config),
-            task=lookup("report/{table}/tasks", within=config),
-        ),
+        report_scores,
         report_models,
         ledger="results/ledger.parquet",
     output:
@@ -41,7 +40,8 @@ rule report:
         "../../envs/boldtable.yaml"
     params:
         settings=block("report", "table"),
-        config=json.dumps(config, sort_keys=True),
+        # A function: the patterns of ready series hold braces, which are no wildcards.
+        config=lambda wildcards: json.dumps(config, sort_keys=True),
         version=VERSION,
     shell:
         "boldtable report --settings {params.settings:q} --table {wildcards.table:q} --results results"

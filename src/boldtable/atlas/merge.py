@@ -1,7 +1,9 @@
 """The merged atlas ``schaefer400-tian3-buckner7``: 400 cortical, 50 subcortical and 7 cerebellar parcels.
 
-Built on Schaefer's MNI152NLin6Asym 2 mm grid. Where parcellations overlap, Tian goes before Schaefer (as Tian's
-authors do) and Schaefer before Buckner. Parcels are joined by their index, never by name.
+Built on Schaefer's MNI152NLin6Asym 2 mm grid, or in MNI152NLin2009cAsym on the 2 mm grid of Tian's authors, who
+publish Schaefer and Tian merged there; Buckner, published in the former space only, comes through TemplateFlow's
+transform. Where parcellations overlap, Tian goes before Schaefer (as Tian's authors do) and Schaefer before Buckner.
+Parcels are joined by their index, never by name.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ from boldtable.atlas.fetch import UnavailableError, fetch, sha256
 from boldtable.atlas.image import Floats, Labels, centroids, label_image, load_labels, onto_grid
 from boldtable.atlas.table import AtlasTable
 from boldtable.atlas.templateflow import TEMPLATEFLOW, schaefer_from_templateflow
+from boldtable.atlas.warp import FROM_SPACE, TO_SPACE, onto_2009c, transform_file
 from boldtable.errors import InputError
 from boldtable.progress import say
 
 NAME = "schaefer400-tian3-buckner7"
-SPACE = "MNI152NLin6Asym"
+SPACES = (FROM_SPACE, TO_SPACE)
 N_SCHAEFER, N_TIAN, N_BUCKNER = 400, 50, 7
 SUBCORTEX, CEREBELLUM = "Subcortex", "Cerebellum"
 
@@ -73,29 +76,71 @@ class _Part:
     names: list[str]
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """The three parcellations on one grid, and the files they come from."""
+
+    cortex: _Part
+    tian: _Part
+    buckner: _Part
+    affine: Floats
+    sources: list[dict[str, Any]]
+
+
 def schaefer400_tian3_buckner7(
-    folder: Path | None = None, schaefer: Literal["cbig", "templateflow"] = "cbig"
+    folder: Path | None = None, schaefer: Literal["cbig", "templateflow"] = "cbig", space: str = FROM_SPACE
 ) -> Merged:
     """Merge the three parcellations; `folder` is an offline folder, `schaefer` the preferred source of the cortex.
 
     Returns 457 parcels in this order: Schaefer 1-400 (7-network order), Tian S3 1-50, Buckner 1-7, in the networks
     Vis, SomMot, DorsAttn, SalVentAttn, Limbic, Cont, Default, Subcortex, Cerebellum; centroids of the merged parcels
-    in RAS mm. Raises `InputError` when a file is missing, altered or has other labels than published.
+    in RAS mm. `space` is one of `SPACES`. Raises `InputError` when a file is missing, altered or has other labels
+    than published, and `SpaceError` when the transform to MNI152NLin2009cAsym cannot be had.
     """
-    cortex_image, cortex_names, cortex_sources = _schaefer(folder, schaefer)
-    labels, affine = load_labels(cortex_image)
-    cortex = _part(labels, cortex_names, N_SCHAEFER, cortex_image)
-    tian_path, tian_names = fetch("tian-s3-image", folder), fetch("tian-s3-names", folder)
-    tian = _on(tian_path, labels.shape, affine, tian_names.read_text(encoding="utf-8").split(), N_TIAN)
-    buckner_path = fetch("buckner7-image", folder)
-    buckner_names = [f"Buckner_{index}" for index in range(1, N_BUCKNER + 1)]
-    buckner = _on(buckner_path, labels.shape, affine, buckner_names, N_BUCKNER)
-    merged = _merge(cortex, tian, buckner)
-    overlaps = _overlaps(cortex, tian, buckner, merged)
+    parts = _in_2009c(folder, schaefer) if space == TO_SPACE else _in_6asym(folder, schaefer)
+    merged = _merge(parts.cortex, parts.tian, parts.buckner)
+    overlaps = _overlaps(parts.cortex, parts.tian, parts.buckner, merged)
     say(overlaps.line())
-    others = [("tian-s3-image", tian_path), ("tian-s3-names", tian_names), ("buckner7-image", buckner_path)]
-    sources = cortex_sources + [_about(path, source(key)) for key, path in others]
-    return Merged(_table(cortex, tian, buckner, merged, affine), label_image(merged, affine), overlaps, sources)
+    return Merged(_table(parts, merged, space), label_image(merged, parts.affine), overlaps, parts.sources)
+
+
+def _in_6asym(folder: Path | None, schaefer: str) -> _Parts:
+    """Every parcellation as published, on Schaefer's grid."""
+    image, names, sources = _schaefer(folder, schaefer)
+    labels, affine = load_labels(image)
+    cortex = _part(labels, names, N_SCHAEFER, image)
+    tian_path = fetch("tian-s3-image", folder)
+    tian = _on(tian_path, labels.shape, affine, _tian_names(folder), N_TIAN)
+    buckner = _on(fetch("buckner7-image", folder), labels.shape, affine, _buckner_names(), N_BUCKNER)
+    keys = ("tian-s3-image", "tian-s3-names", "buckner7-image")
+    return _Parts(cortex, tian, buckner, affine, sources + _sources(keys, folder))
+
+
+def _in_2009c(folder: Path | None, schaefer: str) -> _Parts:
+    """Schaefer and Tian as Tian's authors merged them (1-50 Tian, 51-450 Schaefer), Buckner through the transform."""
+    _, names, sources = _schaefer(folder, schaefer)
+    path = fetch("schaefer400-tian3-image-2009c", folder)
+    both, affine = load_labels(path)
+    tian = _part(np.where(both <= N_TIAN, both, 0), _tian_names(folder), N_TIAN, path)
+    cortex = _part(np.where(both > N_TIAN, both - N_TIAN, 0), names, N_SCHAEFER, path)
+    buckner_path = fetch("buckner7-image", folder)
+    transform = transform_file(folder)
+    labels = onto_2009c(*load_labels(buckner_path), transform, both.shape, affine)
+    buckner = _part(labels, _buckner_names(), N_BUCKNER, buckner_path)
+    keys = ("schaefer400-tian3-image-2009c", "tian-s3-names", "buckner7-image")
+    return _Parts(cortex, tian, buckner, affine, [*sources[1:], *_sources(keys, folder), _about_transform(transform)])
+
+
+def _tian_names(folder: Path | None) -> list[str]:
+    return fetch("tian-s3-names", folder).read_text(encoding="utf-8").split()
+
+
+def _buckner_names() -> list[str]:
+    return [f"Buckner_{index}" for index in range(1, N_BUCKNER + 1)]
+
+
+def _sources(keys: tuple[str, ...], folder: Path | None) -> list[dict[str, Any]]:
+    return [_about(fetch(key, folder), source(key)) for key in keys]
 
 
 def _schaefer(folder: Path | None, preferred: str) -> tuple[Path, list[str], list[dict[str, Any]]]:
@@ -170,22 +215,23 @@ def _both(one: _Part, other: _Part) -> int:
     return int(((one.labels > 0) & (other.labels > 0)).sum())
 
 
-def _table(cortex: _Part, tian: _Part, buckner: _Part, merged: Labels, affine: Floats) -> AtlasTable:
+def _table(parts: _Parts, merged: Labels, space: str) -> AtlasTable:
     """One row per parcel in the order of the merged labels."""
-    names = [*cortex.names, *tian.names, *buckner.names]
+    cortex, tian = parts.cortex.names, parts.tian.names
+    names = [*cortex, *tian, *parts.buckner.names]
     index: npt.NDArray[np.int64] = np.arange(1, len(names) + 1)
-    position, counts = centroids(merged, affine, index)
+    position, counts = centroids(merged, parts.affine, index)
     parcels = pd.DataFrame(
         {
             "index": index,
             "name": names,
-            "hemisphere": [*map(_schaefer_side, cortex.names), *map(_tian_side, tian.names), *"B" * N_BUCKNER],
-            "network": [name.split("_")[2] for name in cortex.names] + [SUBCORTEX] * N_TIAN + [CEREBELLUM] * N_BUCKNER,
+            "hemisphere": [*map(_schaefer_side, cortex), *map(_tian_side, tian), *"B" * N_BUCKNER],
+            "network": [name.split("_")[2] for name in cortex] + [SUBCORTEX] * N_TIAN + [CEREBELLUM] * N_BUCKNER,
             **{column: position[:, axis] for axis, column in enumerate(("x_mm", "y_mm", "z_mm"))},
             "n_voxels": counts,
         }
     )
-    return AtlasTable(name=NAME, space=SPACE, parcels=parcels)
+    return AtlasTable(name=NAME, space=space, parcels=parcels)
 
 
 def _schaefer_side(name: str) -> str:
@@ -196,6 +242,17 @@ def _schaefer_side(name: str) -> str:
 def _tian_side(name: str) -> str:
     """``HIP-head-m-rh`` → R."""
     return name.rsplit("-", 1)[1][0].upper()
+
+
+def _about_transform(path: Path) -> dict[str, Any]:
+    return {
+        "file": path.name,
+        "sha256": sha256(path),
+        "address": "https://www.templateflow.org",
+        "licence": "see TemplateFlow's licence of the template",
+        "citation": "Ciric R, et al. (2022). TemplateFlow: FAIR-sharing of multi-scale, multi-species brain models. "
+        "Nature Methods 19:1568-1571. doi:10.1038/s41592-022-01681-2",
+    }
 
 
 def _about(path: Path, entry: Source) -> dict[str, Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from boldtable.atlas.image import centroids, label_image, load_labels
+from boldtable.atlas.image import Floats, Labels, centroids, label_image, load_labels
 from boldtable.atlas.table import COLUMNS, UNKNOWN_NETWORK, AtlasTable
 from boldtable.errors import InputError
 from boldtable.progress import say
@@ -17,13 +17,17 @@ from boldtable.progress import say
 REQUIRED = ("index", "name", "hemisphere", "network")
 POSITION = ("x_mm", "y_mm", "z_mm")
 HEMISPHERES = ("L", "R", "B")
+Move = Callable[[Labels, Floats], tuple[Labels, Floats]]
 
 
-def own_atlas(name: str, image: Path, table: Path, space: str) -> tuple[AtlasTable, nib.Nifti1Image]:
+def own_atlas(
+    name: str, image: Path, table: Path, space: str, move: Move | None = None
+) -> tuple[AtlasTable, nib.Nifti1Image]:
     """Return the atlas of a label image and its table, parcels in the order of the table's rows.
 
     Every label of the image must be in the table. A row without a voxel stays (its signal will be missing) and is
-    said. Raises `InputError` naming the file, the values and the way out.
+    said. `space` is that of the result: of the image, or of where `move` brings labels and affine. Raises `InputError`
+    naming the file, the values and the way out.
     """
     parcels = read_parcels(table)
     labels, affine = load_labels(image)
@@ -33,6 +37,8 @@ def own_atlas(name: str, image: Path, table: Path, space: str) -> tuple[AtlasTab
     unnamed = sorted(set(found.tolist()) - set(parcels["index"]))
     if unnamed:
         raise InputError(f"{image} has labels that {table} does not name: {_some(unnamed)}; add a row for each")
+    if move is not None:
+        labels, affine = move(labels, affine)
     position, counts = centroids(labels, affine, parcels["index"].to_numpy())
     parcels = parcels.assign(**{column: position[:, axis] for axis, column in enumerate(POSITION)}, n_voxels=counts)
     empty = parcels.loc[parcels["n_voxels"] == 0, "index"].tolist()

@@ -26,3 +26,21 @@ def schaefer_from_templateflow() -> tuple[Path, Path]:
     if not isinstance(image, Path) or not isinstance(names, Path):
         raise InputError(f"TemplateFlow has no single Schaefer-400 image and table (found {image} and {names})")
     return image, names
+
+
+def transform_from_templateflow(from_space: str, to_space: str) -> Path:
+    """Return the path of TemplateFlow's transform (ITK composite, HDF5) that brings images to another template.
+
+    Raises `InputError` when TemplateFlow cannot be reached, has none, or its cache holds an empty file.
+    """
+    what = {"from": from_space, "mode": "image", "suffix": "xfm", "extension": ".h5"}
+    try:
+        from templateflow import api  # asks the network for its index when imported, so only where needed
+
+        path = api.get(to_space, **what)
+    except (OSError, RuntimeError, ValueError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"TemplateFlow cannot give the transform to {to_space}: {reason}") from None
+    if not isinstance(path, Path) or not path.is_file() or not path.stat().st_size:
+        raise InputError(f"TemplateFlow has no transform from {from_space} to {to_space} at hand (found {path})")
+    return path

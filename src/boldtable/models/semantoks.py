@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from boldtable.errors import SettingsError, nearest
 from boldtable.models.base import InputSpec, checked_fields
-from boldtable.models.layers import Block, sincos_positions
+from boldtable.models.layers import Block, Rows, sincos_positions, varying
 from boldtable.models.tokenizers import NetworkTokenizers, ParcelTokenizer
 
 TokenizerKind = Literal["network", "single", "parcel-linear"]
@@ -147,17 +147,30 @@ class Semantoks(nn.Module):
         token_mask: Tensor | None = None,
         parcel_mask: Tensor | None = None,
         frame_mask: Tensor | None = None,
+        rows: Rows = None,
     ) -> Tensor:
         """Return the tokens after the last normalisation, (batch, 1 + network·patch, width), CLS first.
 
         `token_mask` (batch, network, patch) is True where a token is hidden behind the mask token; `parcel_mask`
         (batch, parcel) and `frame_mask` (batch, frame) are True where a value is present; None means all present.
+        With `rows` only those tokens are returned, as `layers.pick` does, and the last block is spared the others.
         """
-        tokens = self.tokenize(x, parcel_mask, frame_mask)
-        return self.encode(tokens, token_mask, self.present(parcel_mask, frame_mask, x.shape[-1]))
+        # What is hidden need not be computed, but its number changes: a GPU would wait for it, a compiler start again.
+        spare = token_mask is not None and varying(x)
+        tokens = self.tokenize(x, parcel_mask, frame_mask, token_mask if spare else None)
+        return self.encode(tokens, token_mask, self.present(parcel_mask, frame_mask, x.shape[-1]), rows)
 
-    def tokenize(self, x: Tensor, parcel_mask: Tensor | None = None, frame_mask: Tensor | None = None) -> Tensor:
-        """Return the tokens (batch, network, patch, width) before masks and positions; absent values count as 0."""
+    def tokenize(
+        self,
+        x: Tensor,
+        parcel_mask: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+        hidden: Tensor | None = None,
+    ) -> Tensor:
+        """Return the tokens (batch, network, patch, width) before masks and positions; absent values count as 0.
+
+        Tokens that are `hidden` (batch, network, patch) are left out: what stands in their place is not defined.
+        """
         series = x.transpose(1, 2)
         if parcel_mask is not None:
             series = torch.where(parcel_mask[:, None, :], series, 0.0)
@@ -167,7 +180,7 @@ class Semantoks(nn.Module):
         if missing:
             series = functional.pad(series, (0, 0, 0, missing))
         patches = series.to(self.cls_token.dtype).reshape(len(x), -1, self.config.patch_frames, x.shape[1])
-        return self.tokenizer(patches)  # type: ignore[no-any-return]
+        return self.tokenizer(patches, hidden)  # type: ignore[no-any-return]
 
     def present(self, parcel_mask: Tensor | None, frame_mask: Tensor | None, n_frames: int) -> Tensor | None:
         """Return which tokens have data, (batch, network, patch) bool; None if all do.
@@ -186,7 +199,9 @@ class Semantoks(nn.Module):
             present = present & patches[:, None, :]
         return present
 
-    def encode(self, tokens: Tensor, token_mask: Tensor | None = None, present: Tensor | None = None) -> Tensor:
+    def encode(
+        self, tokens: Tensor, token_mask: Tensor | None = None, present: Tensor | None = None, rows: Rows = None
+    ) -> Tensor:
         """Return the final tokens for the tokenizer's `tokens`; tokens not `present` are never attended to."""
         batch, _, n_patches, width = tokens.shape
         if token_mask is not None:
@@ -196,9 +211,9 @@ class Semantoks(nn.Module):
         x = torch.cat([self.cls_token.expand(batch, 1, width), tokens.flatten(1, 2)], dim=1)
         # CLS may always be attended to, so a window without any data still gives finite features.
         keys = None if present is None else functional.pad(present.flatten(1).expand(batch, -1), (1, 0), value=True)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x = block(x, keys)
-        return self.norm(x)  # type: ignore[no-any-return]
+        return self.norm(self.blocks[-1](x, keys, rows))  # type: ignore[no-any-return]
 
     def pool(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
         """Return features (batch, feature) from final tokens: the mean over tokens that are present, then CLS."""

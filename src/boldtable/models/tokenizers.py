@@ -44,7 +44,7 @@ class LongConvolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, parcel·head, frame) for `x` (batch, parcel, frame): the definition, written as a convolution.
 
-        The model itself never runs it: `NetworkTokenizer` folds these kernels and its projection into one product.
+        Training never runs it: `NetworkTokenizer` folds these kernels and its projection into one product.
         """
         kernel = (stretched(list(self.scales)) / self.norm).flip(-1).transpose(0, 1).flatten(0, 1)
         padded = functional.pad(x, (TAPS_BEFORE, TAPS_AFTER))
@@ -75,8 +75,17 @@ class NetworkTokenizer(nn.Module):
         dense, long = self.folded()
         near = functional.linear(columns[:, : 3 * n_parcels], dense, self.dense.bias)
         far = functional.linear(columns[:, n_parcels:], long, self.project.bias)
-        means = [functional.gelu(half).view(-1, patch_frames, half.shape[-1]).mean(dim=1) for half in (near, far)]
+        # Not view(-1, ..): without any rows the size would be ambiguous.
+        shape = (len(columns) // patch_frames, patch_frames, self.dense.out_channels)
+        # Sum over n: mean() would convert to float32 and back first, which takes twice as long.
+        means = [functional.gelu(half).view(shape).sum(dim=1) / patch_frames for half in (near, far)]
         return self.norm(torch.cat(means, dim=-1))  # type: ignore[no-any-return]
+
+    def definition(self, patches: Tensor) -> Tensor:
+        """Return (patch, width) for `patches` (patch, parcel, frame): the same, written as two convolutions."""
+        long = self.project(self.long(patches).transpose(1, 2)).transpose(1, 2)
+        both = functional.gelu(torch.cat([self.dense(patches), long], dim=1))
+        return self.norm(both.mean(dim=-1))  # type: ignore[no-any-return]
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Return the weights over the columns: dense (half, 3·parcel) and long times projection (half, 13·parcel)."""
@@ -96,20 +105,31 @@ class NetworkTokenizers(nn.Module):
 
     def __init__(self, groups: Sequence[Sequence[int]], width: int) -> None:
         super().__init__()
+        self.kind: torch.dtype | None = None  # the type of the matrix products; None: as autocast says
         self.sizes = [len(group) for group in groups]
         self.networks = nn.ModuleList(NetworkTokenizer(size, width) for size in self.sizes)
         order = torch.tensor([index for group in groups for index in group])
         self.register_buffer("order", order, persistent=False)
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """Return tokens (batch, network, patch, width) for `patches` (batch, patch, frame, parcel)."""
+    def forward(self, patches: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Return tokens (batch, network, patch, width) for `patches` (batch, patch, frame, parcel).
+
+        Tokens that are `hidden` (batch, network, patch) are zero and cost nothing.
+        """
         batch, n_patches, frames, _ = patches.shape
         ordered = patches.flatten(0, 1).index_select(-1, self.order)
         padded = functional.pad(ordered, (0, 0, TAPS_BEFORE, TAPS_AFTER))
-        tokens = [
-            network(columns(part, frames), frames)
-            for network, part in zip(self.networks, torch.split(padded, self.sizes, dim=-1), strict=True)
-        ]
+        parts, kind = torch.split(padded, self.sizes, dim=-1), self.kind or compute_dtype(padded)
+        if hidden is None:
+            tokens = [
+                network(columns(part, frames, kind), frames) for network, part in zip(self.networks, parts, strict=True)
+            ]
+        else:
+            shown = [(~rows).flatten().nonzero().squeeze(1) for rows in hidden.unbind(1)]
+            tokens = [
+                spread(network(columns(part.index_select(0, rows), frames, kind), frames), rows, len(part))
+                for network, part, rows in zip(self.networks, parts, shown, strict=True)
+            ]
         return torch.stack(tokens, dim=1).view(batch, n_patches, len(tokens), -1).transpose(1, 2)
 
 
@@ -120,9 +140,14 @@ class ParcelTokenizer(nn.Module):
         super().__init__()
         self.linear = nn.Linear(patch_frames, width)
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """Return tokens (batch, parcel, patch, width) for `patches` (batch, patch, frame, parcel)."""
+    def forward(self, patches: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Return tokens (batch, parcel, patch, width) for `patches` (batch, patch, frame, parcel), hidden ones too."""
         return self.linear(patches.permute(0, 3, 1, 2))  # type: ignore[no-any-return]
+
+
+def spread(tokens: Tensor, rows: Tensor, n: int) -> Tensor:
+    """Return (n, width) with `tokens` at the places `rows` and zeros between."""
+    return tokens.new_zeros(n, tokens.shape[-1]).index_copy(0, rows, tokens)
 
 
 def stretched(scales: Sequence[Tensor]) -> Tensor:
@@ -131,13 +156,12 @@ def stretched(scales: Sequence[Tensor]) -> Tensor:
     return torch.cat([fine, middle, coarse.repeat_interleave(2, dim=-1)], dim=-1)
 
 
-def columns(padded: Tensor, frames: int) -> Tensor:
+def columns(padded: Tensor, frames: int, kind: torch.dtype) -> Tensor:
     """Return shifted copies side by side, (patch·frame, 14·parcel), of `padded` (patch, 7 + frame + 8, parcel).
 
     For every frame t: the frames t-1 .. t+8, then the sums of the frames (t-7, t-6), (t-5, t-4), (t-3, t-2), (t-1, t).
     The stretched scale of the long kernel repeats each tap, so its eight frames need only four columns.
     """
-    kind = compute_dtype(padded)
     pairs = (padded[:, : frames + 6] + padded[:, 1 : frames + 7]).to(kind)
     singles = padded[:, TAPS_BEFORE - 1 :].to(kind)
     parts = [singles[:, start : start + frames] for start in range(_SINGLES)]

@@ -8,17 +8,21 @@ teacher-guided temporal regulariser). Both views go through each network in one 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from boldtable.errors import SettingsError, nearest
+from boldtable.models.layers import Rows, varying
 from boldtable.models.semantoks import Semantoks
+from boldtable.objectives.coding_rate import coding_rate, global_sum
+from boldtable.objectives.monitors import effective_rank, token_similarity
 
 
 @dataclass(frozen=True)
@@ -70,56 +74,6 @@ class ProjectionHead(nn.Module):
         return functional.normalize(y.float() if y.dtype in (torch.bfloat16, torch.float16) else y, dim=-1)
 
 
-class CodingRate(NamedTuple):
-    """The coding-rate loss and its two parts: ``loss = -weight * compression - expansion``."""
-
-    loss: Tensor
-    compression: Tensor
-    expansion: Tensor
-
-
-def coding_rate(
-    student: Tensor,
-    teacher: Tensor,
-    present: Tensor | None = None,
-    eps: float = 0.05,
-    compression_weight: float = 1.0,
-) -> CodingRate:
-    """Return the coding-rate loss of two views, over the rows of all processes (Wu et al. 2025, SimDINO).
-
-    `student` and `teacher` are (view = 2, row, dimension) of unit length; `present` (row,) leaves rows out.
-    Compression is the mean cosine of the teacher's row in one view and the student's in the other; expansion is the
-    coding rate of their mean, half the log-determinant of I + p / (m eps) Z'Z, times (p + m) / (p m). In float32.
-    """
-    views, rows, dims = student.shape
-    with torch.autocast(student.device.type, enabled=False):
-        keep = student.new_ones(rows) if present is None else present.to(student.dtype)
-        count = global_sum(keep.sum()).clamp(min=1)
-        cross = (teacher.flip(0) * student).sum(dim=-1)
-        compression = global_sum((cross * keep).sum()) / (views * count)
-        mean = (student + teacher) / 2 * keep[:, None]
-        gram = global_sum(mean.transpose(1, 2) @ mean)
-        identity = torch.eye(dims, dtype=gram.dtype, device=gram.device)
-        factor = torch.linalg.cholesky_ex(identity + gram * (dims / (count * eps))).L
-        half_logdet = factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
-        expansion = half_logdet.mean() * (dims + count) / (dims * count)
-    return CodingRate(-compression_weight * compression - expansion, compression, expansion)
-
-
-def global_sum(x: Tensor) -> Tensor:
-    """Return the sum of `x` over all processes; its gradient is scaled so that *averaged* gradients are exact.
-
-    Each process keeps only its own rows in the graph. Data-parallel training averages gradients over the processes;
-    the factor `world` undoes that average, so N processes with batch B/N equal one process with batch B.
-    """
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return x
-    world = distributed.get_world_size()
-    total = x.detach().clone()
-    distributed.all_reduce(total)
-    return total + world * (x - x.detach())
-
-
 class SelfDistillation(nn.Module):
     """Student, teacher and their projection heads. Only the student's parameters require gradients."""
 
@@ -166,43 +120,52 @@ class SelfDistillation(nn.Module):
         ``cls_expansion``, ``network_compression``, ``network_expansion`` and ``token_similarity``, the mean cosine
         between the tokens of a window (towards 1: collapse); with `monitor` also ``cls_rank``, the effective rank of
         the teacher's CLS features over the batch (towards 1: collapse). Over several processes the losses are global.
+        Without `monitor` the last block computes only the tokens that the losses read; where these are not all,
+        ``token_similarity`` is NaN.
         """
         views = torch.cat([view1, view2])
         hidden = _both(mask1, mask2, "masks")
         frames = _both(frame_mask1, frame_mask2, "frame masks")
         parcels = None if parcel_mask is None else torch.cat([parcel_mask, parcel_mask])
         present = self.student.present(parcels, frames, views.shape[-1])
+        plan = self._plan(views, network_weight, hidden, present, monitor)
         with torch.no_grad():
-            teacher = self.teacher(views, None, parcels, frames)
-        student = self.student(views, hidden, parcels, frames)
-        parts = self._parts(student, teacher, hidden, present, network_weight)
-        parts["token_similarity"] = token_similarity(teacher[:, 1:], present)
+            teacher = self.teacher(views, None, parcels, frames, plan.rows)
+        student = self.student(views, hidden, parcels, frames, plan.rows)
+        parts = self._parts(student, teacher, plan, network_weight)
+        unknown = views.new_full((), math.nan, dtype=torch.float32)
+        parts["token_similarity"] = token_similarity(teacher[:, 1:], present) if plan.rows is None else unknown
         if monitor:
             parts["cls_rank"] = effective_rank(teacher[:, 0])
         return parts
 
     forward = losses
 
-    def _parts(
-        self, student: Tensor, teacher: Tensor, hidden: Tensor | None, present: Tensor | None, network_weight: float
-    ) -> dict[str, Tensor]:
+    def _plan(
+        self, views: Tensor, network_weight: float, hidden: Tensor | None, present: Tensor | None, monitor: bool
+    ) -> _Plan:
+        """Return what the losses of this step read."""
+        counted = None
+        if hidden is not None and self.config.mask_weight > 0:
+            counted = (hidden if present is None else hidden & present).flatten(1)
+        rows = None if monitor or network_weight > 0 else _rows(views, counted)
+        return _Plan(self.config.cls_weight > 0, network_weight > 0, counted, rows, present)
+
+    def _parts(self, student: Tensor, teacher: Tensor, plan: _Plan, network_weight: float) -> dict[str, Tensor]:
         """Return total, weighted losses and coding-rate parts for the final tokens of both views."""
-        shape = (len(self.student.config.groups), -1)
-        kinds = (self.config.cls_weight > 0, network_weight > 0, hidden is not None and self.config.mask_weight > 0)
-        ours = _project(self.head, student, shape, present, kinds)
+        n_networks = len(self.student.config.groups)
+        ours = _project(self.head, student, plan, n_networks)
         with torch.no_grad():
-            theirs = _project(self.teacher_head, teacher, shape, present, kinds)
+            theirs = _project(self.teacher_head, teacher, plan, n_networks)
         zero = student.new_zeros((), dtype=torch.float32)
         parts = {"total": zero, "cls": zero, "network": zero, "tokens": zero}
-        if kinds[0]:
+        if plan.cls:
             self._add_rate(parts, "cls", self.config.cls_weight, ours.cls, theirs.cls, None)
-        if kinds[1]:
-            rows = None if present is None else _network_rows(present, len(student))
+        if plan.networks:
+            rows = None if plan.present is None else _network_rows(plan.present, len(student))
             self._add_rate(parts, "network", network_weight, ours.networks, theirs.networks, rows)
-        if kinds[2]:
-            assert hidden is not None
-            shown = hidden if present is None else hidden & present
-            parts["tokens"] = self.config.mask_weight * hidden_token_loss(ours.tokens, theirs.tokens, shown.flatten(1))
+        if plan.counted is not None:
+            parts["tokens"] = self.config.mask_weight * hidden_token_loss(ours.tokens, theirs.tokens, plan.counted)
         parts["total"] = parts["cls"] + parts["network"] + parts["tokens"]
         return parts
 
@@ -214,33 +177,63 @@ class SelfDistillation(nn.Module):
         parts[f"{name}_compression"], parts[f"{name}_expansion"] = rate.compression.detach(), rate.expansion.detach()
 
 
+class _Plan(NamedTuple):
+    """What the losses of a step read.
+
+    Whether CLS and network tokens count, which hidden tokens do (2·batch, token), which tokens the last block computes
+    for that (None: all), and which have data.
+    """
+
+    cls: bool
+    networks: bool
+    counted: Tensor | None
+    rows: Rows
+    present: Tensor | None
+
+
+def _rows(views: Tensor, counted: Tensor | None) -> Rows:
+    """Return the tokens that CLS and hidden-token loss read: every window's CLS, then the `counted`, window by window.
+
+    All where that number must not vary.
+    """
+    if counted is None:
+        return 1
+    if not varying(views):
+        return None
+    width = counted.shape[1] + 1
+    first = torch.arange(len(counted), device=views.device) * width
+    return torch.cat([first, functional.pad(counted, (1, 0)).flatten().nonzero().squeeze(1)])
+
+
 class _Projected(NamedTuple):
-    """Unit vectors of both views: CLS (2, batch, p), networks (2, batch·network, p), tokens (2·batch, token, p)."""
+    """Unit vectors of both views: CLS (2, batch, p), networks (2, batch·network, p), tokens for `hidden_token_loss`."""
 
     cls: Tensor
     networks: Tensor
     tokens: Tensor
 
 
-def _project(
-    head: ProjectionHead,
-    tokens: Tensor,
-    shape: tuple[int, int],
-    present: Tensor | None,
-    kinds: tuple[bool, bool, bool],
-) -> _Projected:
+def _project(head: ProjectionHead, tokens: Tensor, plan: _Plan, n_networks: int) -> _Projected:
     """Send what the losses need through the head in one call; kinds that are off come back with no rows."""
-    cls, rest = tokens[:, :1], tokens[:, 1:]
-    grid = rest.view(len(rest), *shape, rest.shape[-1])
-    networks = grid.mean(dim=2) if present is None else _mean_present(grid, present)
-    rows = [part if on else part[:, :0] for part, on in zip((cls, networks, rest), kinds, strict=True)]
-    first, second, third = torch.split(head(torch.cat(rows, dim=1)), [part.shape[1] for part in rows], dim=1)
-    return _Projected(_per_view(first), _per_view(second), third)
+    if plan.rows is None:
+        grid = tokens[:, 1:].view(len(tokens), n_networks, -1, tokens.shape[-1])
+        networks = grid.mean(dim=2) if plan.present is None else _mean_present(grid, plan.present)
+        found = (tokens[:, 0], networks.flatten(0, 1), tokens[:, 1:].flatten(0, 1))
+    else:
+        flat = tokens.reshape(-1, tokens.shape[-1])
+        windows = len(flat) if plan.counted is None else len(plan.counted)
+        found = (flat[:windows], flat[:0], flat[windows:])
+    on = (plan.cls, plan.networks, plan.counted is not None)
+    rows = [part if wanted else part[:0] for part, wanted in zip(found, on, strict=True)]
+    cls, means, rest = torch.split(head(torch.cat(rows)), [len(part) for part in rows])
+    if plan.rows is None and plan.counted is not None:
+        rest = rest.view(*plan.counted.shape, -1)
+    return _Projected(_per_view(cls), _per_view(means), rest)
 
 
 def _per_view(rows: Tensor) -> Tensor:
-    """(2·batch, row, p) → (2, batch·row, p)."""
-    return rows.reshape(2, -1, rows.shape[-1])
+    """(2·row, p) → (2, row, p)."""
+    return rows.view(2, len(rows) // 2, rows.shape[-1])
 
 
 def _mean_present(grid: Tensor, present: Tensor) -> Tensor:
@@ -265,33 +258,13 @@ def _both(first: Tensor | None, second: Tensor | None, what: str) -> Tensor | No
 def hidden_token_loss(student: Tensor, teacher: Tensor, hidden: Tensor) -> Tensor:
     """Return minus the mean cosine over hidden tokens: first within a window, then over windows that hide any.
 
-    `student` and `teacher` are (window, token, p) of unit length, `hidden` (window, token) is True where counted.
+    `student` and `teacher` are of unit length, (window, token, p), or of the hidden tokens alone, (row, p), window by
+    window; `hidden` (window, token) is True where a token counts.
     """
-    weight = hidden.to(student.dtype)
+    cosine = (student * teacher).sum(dim=-1)
+    if cosine.dim() == 1:
+        cosine = cosine.new_zeros(hidden.shape).masked_scatter(hidden, cosine)
+    weight = hidden.to(cosine.dtype)
     counts = weight.sum(dim=1)
-    cosine = ((student * teacher).sum(dim=-1) * weight).sum(dim=1) / counts.clamp(min=1)
-    return -global_sum(cosine.sum()) / global_sum((counts > 0).sum().to(cosine.dtype)).clamp(min=1)
-
-
-@torch.no_grad()
-def token_similarity(tokens: Tensor, present: Tensor | None = None) -> Tensor:
-    """Return the mean cosine between different tokens of a window, averaged over windows; 1 means collapse."""
-    units = functional.normalize(tokens.float(), dim=-1)
-    if present is not None:
-        units = units * present.flatten(1)[..., None]
-    count = torch.full_like(units[:, 0, 0], tokens.shape[1]) if present is None else present.flatten(1).float().sum(1)
-    together = units.sum(dim=1).square().sum(dim=-1) - count
-    return (together / (count * (count - 1)).clamp(min=1)).mean()
-
-
-@torch.no_grad()
-def effective_rank(features: Tensor) -> Tensor:
-    """Return exp(entropy) of the variance shares of the principal axes of `features` (row, feature); 1 means collapse.
-
-    Roy and Vetterli 2007, on centred features.
-    """
-    centred = features.float() - features.float().mean(dim=0)
-    variance = torch.linalg.svdvals(centred).square()
-    share = variance / variance.sum().clamp(min=torch.finfo(variance.dtype).tiny)
-    entropy: Tensor = torch.special.entr(share).sum()
-    return entropy.exp()
+    means = (cosine * weight).sum(dim=1) / counts.clamp(min=1)
+    return -global_sum(means.sum()) / global_sum((counts > 0).sum().to(means.dtype)).clamp(min=1)

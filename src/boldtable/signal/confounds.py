@@ -9,7 +9,7 @@ everything else; a non-finite value in any later kept frame is an error, in a ce
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +27,19 @@ _EXPANSIONS = ("", "_derivative1", "_power2", "_derivative1_power2")
 _DIFFERENCE = re.compile(r"_derivative1(_power2)?$|^framewise_displacement$|^rmsd$")
 
 
-def names(strategy: str | Sequence[str]) -> list[str]:
+def names(strategy: str | Sequence[str], available: Iterable[str] = (), components: int | None = None) -> list[str]:
     """Return the column names that a strategy regresses, in a fixed order.
 
     - ``24P``: six motion parameters with derivatives, squares and squared derivatives (Satterthwaite et al. 2013).
     - ``27P``: 24P, white matter, CSF and global signal.
     - ``36P``: the same expansion of all nine (Ciric et al. 2017).
+    - ``aCompCor``: 24P, the first `components` (None: all) principal components of white matter and CSF (Behzadi et
+      al. 2007; Muschelli et al. 2014) and the cosines that fMRIPrep high-passed them with.
+    - ``ICA-AROMA``: the components classified as motion (Pruim et al. 2015), white matter and CSF. Regressed with the
+      others out ("aggressively"): the signal components are not among fMRIPrep's confounds.
     - ``none``: nothing. A list: those columns.
+
+    The last two kinds depend on what is `available`; raises `RunError` where a run has none of it.
     """
     if not isinstance(strategy, str):
         return list(strategy)
@@ -43,7 +49,41 @@ def names(strategy: str | Sequence[str]) -> list[str]:
         "27P": [*_expanded(_MOTION), *_TISSUES],
         "36P": _expanded([*_MOTION, *_TISSUES]),
     }
-    return strategies[strategy]
+    if strategy in strategies:
+        return strategies[strategy]
+    there = list(available)
+    if strategy == "aCompCor":
+        return [*strategies["24P"], *_acompcor(there, components)]
+    return [*_aroma(there), "white_matter", "csf"]
+
+
+def _acompcor(available: Sequence[str], components: int | None) -> list[str]:
+    found = _numbered(available, "a_comp_cor_")
+    if not found:
+        raise RunError(
+            "confounds lack the columns a_comp_cor_* of the combined mask (the JSON file beside the confounds says of "
+            "which mask they are); restore it or choose another strategy"
+        )
+    cosines = _numbered(available, "cosine")
+    if not cosines:
+        raise RunError("confounds lack the columns cosine*, which aCompCor goes with; choose another strategy")
+    return [*found[:components], *cosines]
+
+
+def _aroma(available: Sequence[str]) -> list[str]:
+    found = _numbered(available, "aroma_motion_")
+    if not found:
+        raise RunError(
+            "confounds lack the columns aroma_motion_*: fMRIPrep writes them up to version 22, with --use-aroma; "
+            "choose another strategy, such as aCompCor"
+        )
+    return found
+
+
+def _numbered(available: Sequence[str], prefix: str) -> list[str]:
+    """The columns of a numbered family, by number."""
+    numbers = {name: name.removeprefix(prefix) for name in available if name.startswith(prefix)}
+    return sorted((name for name, number in numbers.items() if number.isdigit()), key=lambda name: int(numbers[name]))
 
 
 def _expanded(bases: Sequence[str]) -> list[str]:

@@ -41,7 +41,7 @@ def _parcels(size: int) -> list[tuple[str, pa.DataType]]:
     signal = pa.list_(vector(size))
     return [
         *_KEYS, ("tr_s", _FLOAT), ("n_frames", _INT), ("signal", signal), ("coverage", vector(size)),
-        ("confounds", confounds), *_OUTCOME,
+        ("confounds", confounds), ("fingerprint", _TEXT), *_OUTCOME,
     ]  # fmt: skip
 
 
@@ -50,6 +50,10 @@ def _tensors(size: int) -> list[tuple[str, pa.DataType]]:
         *_KEYS, ("tr_s", _FLOAT), ("n_frames", _INT), ("signal", pa.list_(vector(size))), ("mean", vector(size)),
         ("std", vector(size)), ("coverage", vector(size)), ("interpolated", pa.list_(_BOOL)), *_OUTCOME,
     ]  # fmt: skip
+
+
+def _population(_: int) -> list[tuple[str, pa.DataType]]:
+    return [("column", _INT), ("median", _FLOAT), ("iqr", _FLOAT), ("n_frames", _INT), ("n_runs", _INT)]
 
 
 def _qc(_: int) -> list[tuple[str, pa.DataType]]:
@@ -63,6 +67,11 @@ def _qc(_: int) -> list[tuple[str, pa.DataType]]:
         *((name, _FLOAT) for name in measures), ("keep", _BOOL),
         ("stage", _TEXT), ("status", _TEXT), ("reasons", _TEXT),
     ]  # fmt: skip
+
+
+def _qc_summary(_: int) -> list[tuple[str, pa.DataType]]:
+    texts = [(name, _TEXT) for name in ("dataset", "measure", "variable", "group", "level")]
+    return [*texts, ("value", _FLOAT), ("n", _INT)]
 
 
 def _embeddings(size: int) -> list[tuple[str, pa.DataType]]:
@@ -106,7 +115,9 @@ _ARTEFACTS: dict[str, Callable[[int], list[tuple[str, pa.DataType]]]] = {
     "participants": _participants,
     "parcels": _parcels,
     "tensors": _tensors,
+    "population": _population,
     "qc": _qc,
+    "qc_summary": _qc_summary,
     "embeddings": _embeddings,
     "splits": _splits,
     "scores": _scores,

@@ -15,7 +15,9 @@ class Run:
     """A run on its way into the `runs` table: a row of the table plus what is needed to fill it in.
 
     `stamps` maps each file's path relative to the dataset to its (size, mtime_ns), or to None for a broken link.
-    `sidecars` are the JSON files whose metadata the run inherits, nearest first.
+    `sidecars` are the JSON files whose metadata the run inherits, nearest first. `entities` are all BIDS entities of
+    its file, by their short names, for the filters; `atlas` is the parcellation of a ready series, and `gaps` says that
+    frames were taken out of it.
     """
 
     participant: str
@@ -25,6 +27,7 @@ class Run:
     acquisition: str | None = None
     space: str | None = None
     resolution: str | None = None
+    atlas: str | None = None
     bold: str | None = None
     mask: str | None = None
     confounds: str | None = None
@@ -34,6 +37,8 @@ class Run:
     reason: str | None = None
     stamps: dict[str, tuple[int, int] | None] = field(default_factory=dict)
     sidecars: tuple[str, ...] = ()
+    entities: dict[str, str] = field(default_factory=dict)
+    gaps: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:

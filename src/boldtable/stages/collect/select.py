@@ -1,36 +1,64 @@
-"""Which of the runs found are wanted: tasks, sessions, one space and one resolution each."""
+"""Which of the runs found are wanted: entity filters, tasks, sessions, and one rendering of each run."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from boldtable.errors import InputError, nearest
+from boldtable.progress import say
 from boldtable.stages.collect.files import examples
+from boldtable.stages.collect.filters import ENTITIES, entity_filters, matches, read_filters
 from boldtable.stages.collect.record import Run
 from boldtable.stages.collect.settings import Collect
+from boldtable.stages.collect.tree import VARIANT
 
 _NATIVE = "native"  # fMRIPrep's own word for a rendering without a space or res entity
+_RENDERINGS = {"atlas": "atlases", "space": "spaces", "resolution": "resolutions"}
 
 
 def select(settings: Collect, runs: list[Run]) -> list[Run]:
     """Apply the filters and keep one rendering of each run.
 
     A run that has BOLD only in other spaces or resolutions than the wanted ones stays as an excluded row. Raises
-    `InputError` where a filter matches nothing, and where several spaces or resolutions are left for one run.
+    `InputError` where a filter matches nothing, and where several atlases, spaces or resolutions are left, or several
+    echoes of one run.
     """
+    runs = filtered(settings, runs)
     found = [run for run in runs if run.bold]
     nothing = [run for run in runs if not run.bold]
     found = _keep(found, "tasks", settings.tasks, lambda run: run.task)
     found = _keep(found, "sessions", settings.sessions, lambda run: run.session)
     if runs and not found:
         raise InputError("no run is left: no run has both a task of 'tasks' and a session of 'sessions'")
-    _check(found, "space", settings.space)
-    _check(found, "resolution", settings.resolution)
+    found = _one_echo(found)
+    left = found
+    for name in _RENDERINGS:
+        left = _rendered(left, name, getattr(settings, name))
     groups: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run in found:
         groups[run.keys].append(run)
     return nothing + [_one(settings, group) for group in groups.values()]
+
+
+def filtered(settings: Collect, runs: list[Run]) -> list[Run]:
+    """The runs that pass every entity filter; a filter that leaves none is an error, for it may be a slip.
+
+    Of participants without any run only the name is known: only a filter on the participant concerns them.
+    """
+    found = [run for run in runs if run.bold]
+    nothing = [run for run in runs if not run.bold]
+    for name, (values, regex) in entity_filters(read_filters(settings.filters)).items():
+        left = [run for run in found if matches(name, values, regex, run.entities)]
+        if found and not left:
+            there = {run.entities[ENTITIES[name]] for run in found if ENTITIES[name] in run.entities}
+            wanted = ", ".join("null" if value is None else str(value) for value in values)
+            known = f"there: {examples(there, 10)}" if there else "no file has this entity"
+            raise InputError(f"filters: no run is left with {name} {wanted} ({known}); correct 'filters'")
+        found = left
+        if name == "subject":
+            nothing = [run for run in nothing if matches(name, values, regex, {"sub": run.participant})]
+    return nothing + found
 
 
 def _keep(runs: list[Run], name: str, wanted: list[str] | None, value: Callable[[Run], str | None]) -> list[Run]:
@@ -44,10 +72,47 @@ def _keep(runs: list[Run], name: str, wanted: list[str] | None, value: Callable[
     return [run for run in runs if value(run) in wanted]
 
 
-def _check(runs: list[Run], name: str, wanted: str | None) -> None:
-    known = {getattr(run, name) or _NATIVE for run in runs}
+def _one_echo(runs: list[Run]) -> list[Run]:
+    """Without the single echoes of runs that were combined; several echoes of a run that was not are an error."""
+    combined = {_but_echo(run.entities) for run in runs if "echo" not in run.entities}
+    alone: dict[frozenset[tuple[str, str]], list[Run]] = defaultdict(list)
+    left = []
+    for run in runs:
+        if "echo" not in run.entities:
+            left.append(run)
+        elif (key := _but_echo(run.entities)) not in combined:
+            alone[key].append(run)
+            left.append(run)
+    for echoes in alone.values():
+        there = sorted({run.entities["echo"] for run in echoes})
+        if len(there) > 1:
+            raise InputError(
+                f"{echoes[0].bold} and {len(echoes) - 1} more are echoes of the same run; choose one with "
+                f'filters: {{"bold": {{"echo": ...}}}}, one of: {", ".join(there)}'
+            )
+    if len(left) < len(runs):
+        say(f"collect: {len(runs) - len(left)} single echoes left out: their runs have the combined BOLD as well")
+    return left
+
+
+def _but_echo(entities: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset((key, value) for key, value in entities.items() if key not in ("echo", "extension", *VARIANT))
+
+
+def _rendered(runs: list[Run], name: str, wanted: str | None) -> list[Run]:
+    """The runs of one atlas, space or resolution; where none is wanted there must be only one in the whole dataset."""
+    known: dict[str, Run] = {}
+    for run in runs:
+        known.setdefault(getattr(run, name) or _NATIVE, run)
     if wanted is not None and runs and wanted not in known:
         raise _unmatched(name, wanted, known)
+    if wanted is None and len(known) > 1:
+        first, second, *_ = known.values()
+        raise InputError(
+            f"the runs are there in several {_RENDERINGS[name]}, such as {first.bold} and {second.bold}; set {name} to "
+            f"one of: {', '.join(sorted(known))}"
+        )
+    return [run for run in runs if wanted is None or (getattr(run, name) or _NATIVE) == wanted]
 
 
 def _unmatched(name: str, value: str, known: Iterable[str]) -> InputError:
@@ -61,16 +126,11 @@ def _unmatched(name: str, value: str, known: Iterable[str]) -> InputError:
 def _one(settings: Collect, group: list[Run]) -> Run:
     """The one rendering of a run that is wanted; excluded where there is none, or two files of one rendering."""
     left = group
-    for name in ("space", "resolution"):
+    for name in _RENDERINGS:
         wanted = getattr(settings, name)
-        there = sorted({getattr(run, name) or _NATIVE for run in left})
-        if wanted is None and len(there) > 1:
-            raise InputError(
-                f"{left[0].bold} and {len(left) - 1} more are the same run in several {name}s; "
-                f"set {name} to one of: {', '.join(there)}"
-            )
         matching = [run for run in left if wanted is None or (getattr(run, name) or _NATIVE) == wanted]
         if not matching:
+            there = sorted({getattr(run, name) or _NATIVE for run in left})
             return left[0].exclude(f"no BOLD with {name} {wanted}, only: {', '.join(there)}")
         left = matching
     if len(left) > 1:

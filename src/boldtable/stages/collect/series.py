@@ -6,7 +6,7 @@ import gzip
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -19,10 +19,13 @@ from boldtable.stages.collect.files import bare, examples, parallel, stamp
 from boldtable.stages.collect.record import Run
 from boldtable.stages.collect.settings import Collect
 from boldtable.stages.collect.timing import check_length
+from boldtable.stages.collect.tree import Stamp
 
+UNREADABLE = (OSError, EOFError, zlib.error, ValueError)  # what a damaged text, npy or gzip file raises
 FIELDS = ("participant", "session", "task", "run", "acquisition")
-_PREFIXES = {"participant": "sub-", "session": "ses-", "task": "task-", "run": "run-", "acquisition": "acq-"}
-_TEXT = (".txt", ".tsv", ".csv", ".1D")
+PREFIXES = {"participant": "sub-", "session": "ses-", "task": "task-", "run": "run-", "acquisition": "acq-"}
+_TEXT = (".txt", ".tsv", ".csv", ".1d")
+_COUNTED = 8  # columns from which on a line 0, 1, 2, ... is taken for a header and not for a frame
 
 
 def index_series(settings: Collect) -> list[Run]:
@@ -34,28 +37,34 @@ def index_series(settings: Collect) -> list[Run]:
         raise SettingsError("pattern: required for layout 'series', such as 'sub-{participant}_timeseries.tsv'")
     matches = compile_pattern(settings.pattern).fullmatch
     runs, others = [], []
-    for path, entry in _walk(settings.derivatives, ""):
+    for path, entry in walk(settings.derivatives, ""):
         match = matches(path)
         if match is None:
             others.append(path)
             continue
-        labels = {field: bare(value, _PREFIXES[field]) for field, value in match.groupdict().items()}
-        run = Run(
-            participant=labels["participant"],
-            session=labels.get("session"),
-            task=labels.get("task"),
-            run=labels.get("run"),
-            acquisition=labels.get("acquisition"),
-            bold=path,
-            stamps={path: stamp(entry)},
-        ).check_links()
-        runs.append(run)
+        labels = {field: bare(value, PREFIXES[field]) for field, value in match.groupdict().items()}
+        runs.append(labelled_run(labels, path, stamp(entry)))
     if not runs and others:
         raise InputError(
             f"pattern '{settings.pattern}' matches no file below {settings.derivatives}; there: {examples(others, 3)}"
         )
     _check_unique(runs)
     return runs
+
+
+def labelled_run(labels: Mapping[str, str], bold: str, size: Stamp) -> Run:
+    """A run from the labels of its fields; its `entities` are those fields."""
+    run = Run(
+        participant=labels["participant"],
+        session=labels.get("session"),
+        task=labels.get("task"),
+        run=labels.get("run"),
+        acquisition=labels.get("acquisition"),
+        bold=bold,
+        stamps={bold: size},
+        entities={PREFIXES[field].removesuffix("-"): value for field, value in labels.items()},
+    )
+    return run.check_links()
 
 
 def _check_unique(runs: list[Run]) -> None:
@@ -70,7 +79,9 @@ def _check_unique(runs: list[Run]) -> None:
             )
 
 
-def compile_pattern(pattern: str) -> re.Pattern[str]:
+def compile_pattern(
+    pattern: str, fields: Sequence[str] = FIELDS, required: str | None = "participant"
+) -> re.Pattern[str]:
     """Turn ``ses-{session}/ts_sub-{participant}.txt`` into a regular expression with named groups.
 
     A field stands for one or more characters but '/' and '_', so that ``sub-{participant}.txt`` never swallows a
@@ -78,19 +89,20 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     """
     parts, seen = [], set()
     for literal, field, star in re.findall(r"([^{}*]+)|\{([^{}]*)\}|(\*)", pattern):
-        if not literal and not star and field not in FIELDS:
-            raise SettingsError(f"pattern: unknown field '{{{field}}}'{nearest(field, FIELDS)}")
+        if not literal and not star and field not in fields:
+            raise SettingsError(f"pattern: unknown field '{{{field}}}'{nearest(field, fields)}")
         if literal or star:
             parts.append(re.escape(literal) if literal else "[^/]*")
         else:
             parts.append(f"(?P={field})" if field in seen else f"(?P<{field}>[^/_]+?)")
             seen.add(field)
-    if pattern.count("{") != pattern.count("}") or "participant" not in seen:
-        raise SettingsError(f"pattern: '{pattern}' needs a {{participant}} in braces, and every brace closed")
+    if pattern.count("{") != pattern.count("}") or (required and required not in seen):
+        needs = f"a {{{required}}} in braces, and " if required else ""
+        raise SettingsError(f"pattern: '{pattern}' needs {needs}every brace closed")
     return re.compile("".join(parts))
 
 
-def _walk(folder: Path, relative: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def walk(folder: Path, relative: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Every file below `folder` with its path relative to the first one, sorted; hidden names are left out."""
     try:
         with os.scandir(folder / relative) as entries:
@@ -102,7 +114,7 @@ def _walk(folder: Path, relative: str) -> Iterator[tuple[str, os.DirEntry[str]]]
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            yield from _walk(folder, f"{path}/")
+            yield from walk(folder, f"{path}/")
         else:
             yield path, entry
 
@@ -116,36 +128,39 @@ def _read_length(settings: Collect, run: Run) -> Run:
     if run.status != "found" or run.bold is None:
         return run
     try:
-        run.n_frames = _frames(settings.derivatives / run.bold, settings.orientation == "frame_parcel")
-    except (RunError, OSError, EOFError, zlib.error, ValueError) as error:
+        run.n_frames = count_frames(settings.derivatives / run.bold, settings.orientation == "frame_parcel")
+    except (RunError, *UNREADABLE) as error:
         return run.exclude(f"cannot read the series: {' '.join(str(error).split())}")
     run.tr_s = settings.tr_s
     return check_length(run, settings.min_minutes)
 
 
-def _frames(path: Path, frames_are_rows: bool) -> int:
-    """Number of frames; of text only as much is read as that takes."""
-    name = path.name.removesuffix(".gz")
-    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+def count_frames(path: Path, frames_are_rows: bool) -> int:
+    """Number of frames of a text or npy file, plain or gzipped; of text only as much is read as that takes."""
+    name = path.name.lower().removesuffix(".gz")
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         if name.endswith(".npy"):
             shape = np.load(file, allow_pickle=False).shape
             if len(shape) != 2:
                 raise RunError(f"{len(shape)} dimensions instead of 2")
             return int(shape[0 if frames_are_rows else 1])
         if not name.endswith(_TEXT):
-            raise RunError(f"'{Path(name).suffix}' is none of {', '.join([*_TEXT, '.npy'])}")
+            raise RunError(f"'{Path(path.name.removesuffix('.gz')).suffix}' is none of {', '.join([*_TEXT, '.npy'])}")
         return _text_frames(file, frames_are_rows)
 
 
 def _text_frames(file: Iterable[bytes], frames_are_rows: bool) -> int:
-    """Rows or columns of a table of numbers; '#' comments, blank lines and one line of column names do not count."""
+    """Rows or columns of a table of numbers; '#' comments, blank lines and names of parcels do not count."""
     rows = (line for line in file if line.strip() and not line.lstrip().startswith(b"#"))
     first = next(rows, None)
-    if first is not None and not _has_number(first):
+    if first is not None and _is_header(first):
         first = next(rows, None)
     if first is None or not _has_number(first):
         raise RunError("it holds no table of numbers")
-    return sum(1 for _ in chain([first], rows)) if frames_are_rows else len(_fields(first))
+    if frames_are_rows:
+        return sum(1 for _ in chain([first], rows))
+    fields = _fields(first)
+    return len(fields) - (not _is_number(fields[0]))
 
 
 def _fields(line: bytes) -> list[bytes]:
@@ -154,10 +169,25 @@ def _fields(line: bytes) -> list[bytes]:
     return line.strip(b" \r\n").split(separator)
 
 
+def _is_header(line: bytes) -> bool:
+    """A line of names, or the column numbers that pandas writes where it was given no names."""
+    fields = [field.strip() for field in _fields(line)]
+    numbers = fields[not _is_number(fields[0]) :]
+    counted = [str(number).encode() for number in range(len(numbers))]
+    named = not _has_number(line) and not all(_is_number(field) for field in fields)
+    return named or (len(numbers) >= _COUNTED and numbers == counted)
+
+
 def _has_number(line: bytes) -> bool:
     """Whether any field is a number (or nan): a line of column names has none, a line with n/a in it has some."""
-    for field in _fields(line):
-        with suppress(ValueError):
-            float(field)
-            return True
+    return any(_is_number(field, missing=False) for field in _fields(line))
+
+
+def _is_number(field: bytes, missing: bool = True) -> bool:
+    """Whether a field is a number, or (`missing`) stands for one that is not there."""
+    if missing and field.strip() in (b"", b"n/a"):
+        return True
+    with suppress(ValueError):
+        float(field)
+        return True
     return False

@@ -1,13 +1,30 @@
-"""The settings of `collect`: where one dataset lies and which of its runs are wanted."""
+"""The settings of `collect`: where one dataset lies, which of its runs are wanted, and what is known of the people."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from boldtable.errors import SettingsError
 from boldtable.settings import Settings
+from boldtable.stages.collect.filters import check_filters
+
+IdRule = Literal["exact", "padding", "alphanumeric", "number"]
+
+
+class Phenotypes(Settings):
+    """One further table of phenotypes, joined to the participants."""
+
+    table: Path = Field(description="CSV, TSV (either also .gz) or Parquet.")
+    key: str = Field("participant_id", description="Column that identifies the participant.")
+    ids: IdRule = Field("exact", description="How identifiers are compared, as 'ids' of the dataset.")
+    session: str | None = Field(None, description="Column that identifies the session, where a row is a visit.")
+    columns: list[str] | None = Field(None, description="Columns to take; all when null.")
+    rename: dict[str, str] = Field({}, description="Column of the table: name in the participants table.")
+    prefix: str = Field("", description="Put in front of the names of all columns that are not renamed.")
+    missing: list[str | int | float] = Field([], description="Further codes of missing values in this table.")
 
 
 class Collect(Settings):
@@ -18,15 +35,19 @@ class Collect(Settings):
         None,
         description="participants.tsv; looked for in the derivatives folder and the two folders above it when null.",
     )
-    layout: Literal["fmriprep", "series"] = Field(
+    layout: Literal["fmriprep", "series", "xcpd", "hdf5"] = Field(
         "fmriprep",
-        description="What the folder holds: fMRIPrep derivatives, or one text file of parcel series per run.",
+        description="What the folder holds: fMRIPrep derivatives; one file of parcel series per run (.txt, .1D, .csv, "
+        ".tsv or .npy, any also .gz); XCP-D derivatives, of which the parcel series are taken; or HDF5 files as the "
+        "authors of Semantoks lay them out (timeseries/*, long_subject_id, labels/*), where each recording is a run "
+        "and the labels become phenotypes.",
     )
     pattern: str | None = Field(
         None,
         description="For layout 'series': path below the folder with the named fields {participant}, {session}, "
         "{task}, {run} and {acquisition} (no '_' or '/' in their values) and '*' for anything else in a name, such as "
-        "'ses-{session}/ts_sub-{participant}_ses-{session}.txt.gz'.",
+        "'ses-{session}/ts_sub-{participant}_ses-{session}.txt.gz'. For 'hdf5': the same, without {participant} and "
+        "{run}; every .h5 and .hdf5 file of the folder when null.",
     )
     orientation: Literal["frame_parcel", "parcel_frame"] = Field(
         "frame_parcel", description="For layout 'series': what the rows and columns of a file are."
@@ -34,8 +55,18 @@ class Collect(Settings):
     tr_s: float | None = Field(
         None,
         gt=0,
+        le=60,
         description="Repetition time (s) of every run, whatever the files say; read from the files when null; "
-        "for 'series' null means unknown.",
+        "for 'series' and 'hdf5' null means unknown.",
+    )
+    filters: Path | dict[str, Any] | None = Field(
+        None,
+        description='Which runs to take, as fMRIPrep\'s --bids-filter-file: a JSON file or {"bold": {entity: values}} '
+        "with the entity names of PyBIDS. Several values are alternatives, null asks for the entity to be absent, '*' "
+        "for any value, regex_search: true makes the values regular expressions.",
+    )
+    atlas: str | None = Field(
+        None, description="For layout 'xcpd': the atlas to take (the atlas- or seg- entity); needed where several are."
     )
     space: str | None = Field(
         None,
@@ -54,5 +85,33 @@ class Collect(Settings):
     family: str = Field("family", description="Column of participants.tsv that holds the family.")
     age: str = Field("age", description="Column of participants.tsv that holds the age in years.")
     sex: str = Field("sex", description="Column of participants.tsv that holds the sex.")
+    ids: IdRule = Field(
+        "exact",
+        description="How participant_id is compared with the folders, always without 'sub-': exact; padding (12 is "
+        "0012); alphanumeric (NDAR_INV1 is NDARINV1); or number (HBN_0012 is 12: only the number at the end counts).",
+    )
+    missing: list[str | int | float] = Field(
+        [],
+        description="Codes of missing values in participants.tsv and all phenotype tables, such as -9999, besides n/a, "
+        "NA, NaN and empty cells.",
+    )
+    phenotypes: list[Phenotypes] = Field(
+        [],
+        description="Further tables (CSV, TSV, Parquet) joined to the participants, each a mapping with the keys "
+        "table, key (column of the participants, participant_id by default), ids (as above), session (column of the "
+        "sessions, where a row is a visit), columns (to take; all by default), rename (column: new name; site, "
+        "family, age_years and sex fill the standard columns), prefix (of all other names) and missing (further "
+        "codes).",
+    )
     min_minutes: float = Field(2.0, ge=0, description="Shorter runs are excluded (minutes).")
     shard_size: int = Field(32, ge=1, description="Participants per shard, at most on average; a shard is one job.")
+
+    @model_validator(mode="after")
+    def _filters_are_understood(self) -> Self:
+        """Wrong filters are told with the other settings, not hours later."""
+        if isinstance(self.filters, dict):
+            try:
+                check_filters(self.filters)
+            except SettingsError as error:
+                raise ValueError(str(error)) from None
+        return self

@@ -16,6 +16,7 @@ from boldtable.stages.collect.record import Run
 
 # NIfTI-1 xyzt_units: what one unit of pixdim[4] is in seconds. Some tools leave the unit unset.
 _SECONDS = {"sec": (1.0,), "msec": (1e-3,), "usec": (1e-6,), "unknown": (1.0, 1e-3)}
+_LONGEST_S = 60.0  # nobody samples BOLD that slowly: such a number is in milliseconds
 _TOLERANCE = 0.01  # relative; sidecars are often rounded to two or three digits
 
 
@@ -29,7 +30,7 @@ def read_timing(derivatives: Path, run: Run, tr_s: float | None, min_minutes: fl
         return run
     try:
         run.n_frames, header = _header(derivatives, run)
-        run.tr_s = tr_s if tr_s is not None else _repetition_time(_stated(derivatives, run), header)
+        run.tr_s = tr_s if tr_s is not None else _repetition_time(stated_tr(derivatives, run), header)
     except RunError as error:
         return run.exclude(str(error))
     return check_length(run, min_minutes)
@@ -61,7 +62,7 @@ def _header(derivatives: Path, run: Run) -> tuple[int, tuple[float, ...]]:
     return int(shape[3]), tuple(step * scale for scale in _SECONDS[unit]) if step > 0 else ()
 
 
-def _stated(derivatives: Path, run: Run) -> float | None:
+def stated_tr(derivatives: Path, run: Run) -> float | None:
     """RepetitionTime (s) of the nearest sidecar that has one (BIDS inheritance)."""
     for path in run.sidecars:
         try:
@@ -81,11 +82,14 @@ def _repetition_time(stated: float | None, header: tuple[float, ...]) -> float:
     """The repetition time (s) both sources agree on, or the only one there is."""
     if stated is None and not header:
         raise RunError("no repetition time: 0 in the NIfTI header, none in a sidecar; set tr_s if you know it")
-    if stated is None:
-        return round(header[0], 6)  # the header holds 32-bit floats: 0.8 would come out as 0.800000012
-    if header and not any(abs(value - stated) <= _TOLERANCE * stated for value in header):
+    if stated is not None and header and not any(abs(value - stated) <= _TOLERANCE * stated for value in header):
         raise RunError(f"repetition time disagrees: {stated:g} s in the sidecar, {header[0]:g} s in the NIfTI header")
-    return stated
+    # The header holds 32-bit floats: 0.8 would come out as 0.800000012.
+    found = stated if stated is not None else round(header[0], 6)
+    if found > _LONGEST_S:
+        where = "NIfTI header" if stated is None else "sidecar"
+        raise RunError(f"repetition time of {found:g} s in the {where}; milliseconds? Correct it, or set tr_s")
+    return found
 
 
 def _one_line(error: object, folder: Path) -> str:

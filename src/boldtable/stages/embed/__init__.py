@@ -2,33 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from boldtable import store
 from boldtable.atlas.table import load_table
-from boldtable.errors import SettingsError
+from boldtable.errors import InputError, SettingsError
 from boldtable.settings import Settings
 from boldtable.stages.embed import encoders, tables
 
-__all__ = ["Embed", "run"]
+__all__ = ["PUBLISHED_NETWORKS", "Embed", "import_weights", "run"]
+
+BUILT_IN = ("nuisance", "connectome")
+# The order of the networks in the published checkpoint; the names are those of the atlas schaefer400-tian3-buckner7.
+PUBLISHED_NETWORKS = (
+    "Vis", "SomMot", "DorsAttn", "SalVentAttn", "Limbic", "Cont", "Default", "Subcortex", "Cerebellum",
+)  # fmt: skip
 
 
 class Embed(Settings):
     """One row of the result table: which encoder reads which tensors, and how."""
 
     recipe: str = Field(description="Key of the clean block whose tensors are embedded.")
-    encoder: str = Field(
-        description="nuisance (motion, run length, site), connectome (Fisher-z correlations), or a pretrain key."
+    encoder: str | None = Field(
+        None,
+        description="nuisance (motion, run length, site), connectome (Fisher-z correlations), or a pretrain key; "
+        "null where weights are given.",
+    )
+    weights: Path | None = Field(
+        None, description="Instead of encoder: a model folder made elsewhere, such as by boldtable import-weights."
+    )
+    snapshot: int | None = Field(
+        None,
+        ge=0,
+        description="Which of the model's snapshots is taken, from 0 (before the first step); null takes the finished "
+        "model.",
+    )
+    pooling: Literal["cls_avg", "cls", "avg"] | None = Field(
+        None,
+        description="Features: cls (the summary token), avg (mean over the other tokens) or cls_avg (both); null takes "
+        "what the model was made with.",
     )
     windows: int = Field(8, ge=1, description="Evenly spaced windows per run, for encoders with weights.")
+    window_frames: int | None = Field(
+        None, ge=2, description="Length of a window (frames); null takes the length the model was trained on."
+    )
+    tr: Literal["model", "native"] = Field(
+        "model",
+        description="model: tensors of another TR than the model's are refused; native: they are taken frame by frame.",
+    )
+    max_missing: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="A run with a larger share of missing parcels is refused, for encoders with weights.",
+    )
     batch_size: int = Field(64, ge=1, description="Windows embedded at once.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one.")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="Arithmetic of the encoder; bfloat16 means autocast. Embeddings are stored as float32."
     )
+
+    @model_validator(mode="after")
+    def _one_encoder(self) -> Self:
+        if (self.encoder is None) == (self.weights is None):
+            raise ValueError("give either encoder or weights")
+        only = [name for name in ("snapshot", "pooling", "window_frames") if getattr(self, name) is not None]
+        if self.encoder in BUILT_IN and only:
+            raise ValueError(f"encoder '{self.encoder}' has no weights, so it takes no {only[0]}")
+        return self
 
 
 def run(
@@ -36,15 +81,12 @@ def run(
 ) -> None:
     """Embed every run that quality control kept and write ``embeddings`` to `out`, a row group per shard.
 
-    `connectome` and `nuisance` give one row per run (window 0, the whole run); an encoder with weights (`weights`, a
-    model folder) gives one row per window of `InputSpec.n_frames`; a shorter run is padded, its padding masked. The
+    `connectome` and `nuisance` give one row per run (window 0, the whole run); an encoder with weights (`weights` or
+    ``settings.weights``, a model folder) gives one row per window; a shorter run is padded, its padding masked. The
     metadata key ``features`` says what the dimensions are. Raises `InputError` where the tensors are not what the
     model was trained on, where a kept run is missing, and where an embedding is not finite.
     """
-    built_in = settings.encoder in ("nuisance", "connectome")
-    if built_in != (weights is None):
-        way_out = "takes no --weights" if built_in else "needs its model folder: give --weights"
-        raise SettingsError(f"encoder '{settings.encoder}' {way_out}")
+    folder = _folder(settings, weights)
     kept = tables.kept_runs(qc)
     if settings.encoder == "nuisance":
         features, blocks = encoders.nuisance_blocks(kept, participants)
@@ -53,8 +95,40 @@ def run(
     else:
         table, paths = load_table(atlas), tables.shard_paths(tensors, kept)
         made = tables.checked(paths, table)
-        encoder = encoders.Network(settings, weights, table, made) if weights else encoders.Connectome(table)
+        encoder = encoders.Network(settings, folder, table, made) if folder else encoders.Connectome(table)
         about = {"features": encoder.features, "tensors_sha256": store.sha256_json(made)}
-        inputs = [qc, atlas, *([weights / "model.safetensors"] if weights else [])]
+        inputs = [qc, atlas, *([folder / "model.safetensors"] if folder else [])]
         blocks, size = (encoder.block(rows) for rows in tables.shards(paths, kept)), encoder.size
     tables.write(out, blocks, size, store.Provenance("embed", settings, inputs, **about), kept["shard"].nunique())
+
+
+def _folder(settings: Embed, weights: Path | None) -> Path | None:
+    """The model folder: of the settings or the command line, or of the snapshot inside it; None for built-in ones."""
+    if settings.weights is not None and weights is not None:
+        raise SettingsError(f"the settings name the weights {settings.weights}: leave out --weights {weights}")
+    given = settings.weights or weights
+    built_in = settings.encoder in BUILT_IN
+    if built_in != (given is None):
+        way_out = "takes no --weights" if built_in else "needs its model folder: give --weights"
+        raise SettingsError(f"encoder '{settings.encoder}' {way_out}")
+    if given is None or settings.snapshot is None:
+        return given
+    there = sorted((given / "snapshots").glob("[0-9]*"))
+    if settings.snapshot >= len(there):
+        raise InputError(
+            f"{given} has {len(there)} snapshots, none with number {settings.snapshot} (counted from 0): pretrain with "
+            "snapshots, or set snapshot lower"
+        )
+    return there[settings.snapshot]
+
+
+def import_weights(checkpoint: Path, *, atlas: Path, out: Path, networks: Sequence[str] = PUBLISHED_NETWORKS) -> None:
+    """Write the published Brain-Semantoks `checkpoint` as the model folder `out` for the parcels of `atlas`.
+
+    `networks` names the networks of the atlas table in the order of the checkpoint. Every one of the checkpoint's 942
+    tensors is accounted for; nothing but tensors and plain values is unpickled. Raises `InputError` naming the tensor
+    that is missing, unknown or misshapen, and where the atlas has other networks or counts than the checkpoint.
+    """
+    from boldtable.stages.embed import published  # torch: who only checks settings need not wait for it
+
+    published.write(checkpoint, atlas, out, tuple(networks))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from boldtable import store
@@ -84,12 +86,14 @@ class Network:
         from boldtable.models import load_model
 
         self._settings, self._device = settings, _device(settings.device)
-        self._encoder: Encoder = load_model(weights, device=self._device)
+        # A snapshot is called by its model and step.
+        self._model = weights.name if settings.snapshot is None else "/".join(weights.parts[-3:])
+        self._encoder: Encoder = _pooled(load_model(weights, device=self._device), settings.pooling, self._model)
         self._spec: InputSpec = self._encoder.spec
-        self._model = weights.name
+        self._length = settings.window_frames or self._spec.n_frames
         self._check(table, made)
         self.size = self._encoder.n_features
-        self.features: list[str] | str = f"{self.size} features of model '{weights.name}'"
+        self.features: list[str] | str = f"{self.size} features of model '{self._model}'"
 
     def _check(self, table: AtlasTable, made: Sequence[Row]) -> None:
         spec = self._spec
@@ -113,13 +117,21 @@ class Network:
             same = ours is None and theirs is None
         else:
             same = abs(theirs - ours) <= _TR_TOLERANCE * ours
-        if same:
+        if same or self._settings.tr == "native":
             return
         sides = [f"{tr_s:g} s" if tr_s is not None else "unknown" for tr_s in (ours, theirs)]
         raise InputError(
             f"model '{self._model}' was trained at TR {sides[0]}, {store.label(row)} has TR {sides[1]}: "
-            "resample in the recipe (tr_s), or give collect the TR where it is unknown"
+            "resample in the recipe (tr_s), give collect the TR where it is unknown, or set tr: native for this row"
         )
+
+    def _check_missing(self, row: Row, present: npt.NDArray[np.bool_]) -> None:
+        missing = int((~present).sum())
+        if missing > self._settings.max_missing * len(present):
+            raise InputError(
+                f"{store.label(row)} lacks {missing} of {len(present)} parcels, model '{self._model}' is given at most "
+                f"{self._settings.max_missing:.0%} missing: lower max_empty_parcels of qc, or raise max_missing"
+            )
 
     def block(self, rows: list[Row]) -> Block:
         """All windows of the runs, in batches across runs."""
@@ -141,8 +153,9 @@ class Network:
     def _windows(self, row: Row) -> Iterator[tuple[int, float | None, tuple[Floats, Any, Any]]]:
         """Number, start (s) and (signal (parcel, frame), parcel mask, frame mask) of each window of a run."""
         self._check_tr(row)
-        signal, length = row["signal"], self._spec.n_frames
+        signal, length = row["signal"], self._length
         present = np.isfinite(signal).all(axis=0)
+        self._check_missing(row, present)
         clean = np.where(present, signal, np.float32(0)).T
         for number, start in enumerate(window_starts(len(signal), length, self._settings.windows)):
             window = np.zeros((clean.shape[0], length), dtype=np.float32)
@@ -161,6 +174,17 @@ class Network:
             features = self._encoder.embed(*(array.to(self._device) for array in arrays))
         found: Floats = features.float().cpu().numpy()
         return found
+
+
+def _pooled(encoder: Encoder, pooling: str | None, name: str) -> Encoder:
+    """The encoder with another pooling than it was made with, where one is wanted."""
+    if pooling is None:
+        return encoder
+    config: Any = getattr(encoder, "config", None)
+    if not hasattr(config, "pooling"):
+        raise SettingsError(f"model '{name}' has one kind of features only: leave pooling null")
+    encoder.config = replace(config, pooling=pooling)  # type: ignore[attr-defined]
+    return encoder
 
 
 def window_starts(n_frames: int, length: int, windows: int) -> list[int]:

@@ -28,6 +28,10 @@ _ISAL_ERROR = cast(type[Exception], igzip_lib.IsalError)  # its types say instan
 _DAMAGED = (EOFError, gzip.BadGzipFile, _ISAL_ERROR, zlib.error)
 
 
+class PassingError(RunError):
+    """A run that cannot be read for a reason outside its files (missing, no permission): worth another try."""
+
+
 @dataclass(frozen=True)
 class Bold:
     """The header of a 4-D image: grid (x, y, z), frames, affine (voxel to RAS mm), and how values are stored."""
@@ -50,12 +54,14 @@ class Bold:
 def load_image(path: Path) -> nib.Nifti1Image:
     """Read the header of a NIfTI image; raises `RunError` for anything that is none."""
     try:
+        with path.open("rb"):  # nibabel turns every refusal into one error
+            pass
         image = nib.load(path)
     except FileNotFoundError:
         gone = "a link to a file that is gone" if path.is_symlink() else "missing"
-        raise RunError(f"{path.name} is {gone}; restore it or leave the run out") from None
+        raise PassingError(f"{path.name} is {gone}; restore it or leave the run out") from None
     except PermissionError:
-        raise RunError(f"{path.name} cannot be read: permission denied; allow reading it") from None
+        raise PassingError(f"{path.name} cannot be read: permission denied; allow reading it") from None
     except _DAMAGED as error:
         raise RunError(f"{path.name} is truncated or damaged within its header ({_text(error)})") from None
     except (OSError, ValueError, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
@@ -134,7 +140,7 @@ def _open(path: Path) -> BinaryIO:
     try:
         return cast(BinaryIO, unzip(path, "rb") if path.suffix == ".gz" else path.open("rb"))
     except OSError as error:
-        raise RunError(f"{path.name} cannot be read: {error.strerror}") from None
+        raise PassingError(f"{path.name} cannot be read: {error.strerror}") from None
 
 
 def _fill(stream: BinaryIO, target: memoryview, bold: Bold) -> None:

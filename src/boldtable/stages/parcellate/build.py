@@ -8,10 +8,11 @@ from typing import Any
 import nibabel as nib
 
 from boldtable import store
-from boldtable.atlas.image import save_image
+from boldtable.atlas.image import Floats, Labels, save_image
 from boldtable.atlas.merge import schaefer400_tian3_buckner7
 from boldtable.atlas.own import own_atlas, series_atlas
 from boldtable.atlas.table import AtlasTable
+from boldtable.atlas.warp import AFFINE_2MM, FROM_SPACE, onto_2009c, transform_file
 from boldtable.errors import SettingsError
 from boldtable.progress import say
 from boldtable.stages.parcellate.settings import Parcellate
@@ -41,7 +42,7 @@ def _make(settings: Parcellate, name: str) -> tuple[AtlasTable, nib.Nifti1Image 
         table, image = demo457()
         return _named(table, name), image, {"licence": "made by geometry; not a published atlas"}, []
     if settings.source == "schaefer400-tian3-buckner7":
-        merged = schaefer400_tian3_buckner7(settings.folder, settings.schaefer)
+        merged = schaefer400_tian3_buckner7(settings.folder, settings.schaefer, settings.space or FROM_SPACE)
         return _named(merged.table, name), merged.image, {"sources": merged.sources}, []
     if settings.table is None:
         raise SettingsError(f"atlas {name}: source '{settings.source}' needs table")
@@ -49,8 +50,16 @@ def _make(settings: Parcellate, name: str) -> tuple[AtlasTable, nib.Nifti1Image 
         return series_atlas(name, settings.table, settings.space), None, {}, [settings.table]
     if settings.image is None or settings.space is None:
         raise SettingsError(f"atlas {name}: source 'file' needs image and space")
-    table, image = own_atlas(name, settings.image, settings.table, settings.space)
-    return table, image, {}, [settings.image, settings.table]
+    files = (settings.image, settings.table)
+    if settings.to_space is None:
+        return *own_atlas(name, *files, settings.space), {}, [*files]
+
+    transform = transform_file(settings.folder)
+
+    def move(labels: Labels, affine: Floats) -> tuple[Labels, Floats]:
+        return onto_2009c(labels, affine, transform), AFFINE_2MM
+
+    return *own_atlas(name, *files, settings.to_space, move), {}, [*files, transform]
 
 
 def _named(table: AtlasTable, name: str) -> AtlasTable:

@@ -2,29 +2,71 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from boldtable.errors import RunError
+from boldtable.stages.parcellate.bold import PassingError
 
 # Temporal, and per-tissue anatomical and edge component series run into hundreds of columns per run, which would be
 # larger than the parcel signals themselves; no recipe reads them. The combined aCompCor (a_comp_cor) stays.
 LEFT_OUT = ("t_comp_cor", "c_comp_cor", "w_comp_cor", "edge_comp")
+_ANATOMICAL = re.compile(r"^a_comp_cor_\d+$")
+_FEW = 6  # fMRIPrep before 1.4 wrote six components, all of the combined mask, and no metadata
 
 
 def read_confounds(path: Path, n_frames: int) -> dict[str, npt.NDArray[np.float32]]:
-    """Every numeric column (frame,) by name, ``n/a`` as NaN; raises `RunError` when the file does not fit the run."""
+    """Every numeric column (frame,) by name, ``n/a`` as NaN; raises `RunError` when the file does not fit the run.
+
+    Of the aCompCor components only those of the combined mask that fMRIPrep retained stay, as the JSON file beside
+    says: fMRIPrep 20.2 names those of every mask alike. Where there is none and the names do not tell either, they
+    are left out, and a recipe that wants them says so.
+    """
     try:
         table = pd.read_csv(path, sep="\t", na_values=["n/a"])
     except FileNotFoundError:
-        raise RunError(f"confounds file {path.name} is missing; restore it or run collect again") from None
+        raise PassingError(f"confounds file {path.name} is missing; restore it or run collect again") from None
+    except PermissionError:
+        raise PassingError(f"confounds file {path.name} cannot be read: permission denied; allow reading it") from None
     except (OSError, ValueError) as error:
         raise RunError(f"confounds file {path.name} cannot be read: {' '.join(str(error).split())}") from None
     if len(table) != n_frames:
         raise RunError(f"confounds file {path.name} has {len(table)} rows, the run has {n_frames} volumes")
     numbers = table.select_dtypes("number")
-    kept = [str(name) for name in numbers.columns if not str(name).startswith(LEFT_OUT)]
+    names = [str(name) for name in numbers.columns]
+    gone = _other_masks(path, names)
+    kept = [name for name in names if not name.startswith(LEFT_OUT) and name not in gone]
     return {name: numbers[name].to_numpy(dtype=np.float32) for name in kept}
+
+
+def _other_masks(path: Path, names: list[str]) -> set[str]:
+    """The a_comp_cor columns that are not known to be retained components of the combined mask."""
+    components = [name for name in names if _ANATOMICAL.match(name)]
+    sidecar = path.with_suffix(".json")
+    if components and sidecar.is_file():
+        about = _metadata(sidecar)
+        if any(name in about for name in components):
+            return {name for name in components if not _combined(about.get(name))}
+    named_by_mask = any(name.startswith(("c_comp_cor", "w_comp_cor")) for name in names)
+    return set() if named_by_mask or len(components) <= _FEW else set(components)
+
+
+def _metadata(sidecar: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except PermissionError:
+        raise PassingError(f"confounds metadata {sidecar.name} cannot be read: permission denied") from None
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"confounds metadata {sidecar.name} cannot be read: {reason}; restore or remove it") from None
+    return content if isinstance(content, dict) else {}
+
+
+def _combined(entry: Any) -> bool:
+    return isinstance(entry, dict) and entry.get("Mask") == "combined" and entry.get("Retained") is not False

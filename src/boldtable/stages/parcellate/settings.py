@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from boldtable.settings import Settings
 
+_SPACES = ("MNI152NLin6Asym", "MNI152NLin2009cAsym")
+
 
 class Parcellate(Settings):
     """One atlas and what counts as covered; the config key of this block is the atlas's name in paths."""
@@ -23,7 +25,17 @@ class Parcellate(Settings):
         description="For 'file' and 'series': TSV with the columns index, name, hemisphere (L, R, B for both; n/a "
         "counts as B) and network (n/a where unknown); for 'series' one row per parcel in the order of the series.",
     )
-    space: str | None = Field(None, description="For source 'file': the standard space of the image.")
+    space: str | None = Field(
+        None,
+        description="For source 'file': the standard space of the image. For schaefer400-tian3-buckner7: the space it "
+        "is made in, MNI152NLin6Asym (when null) or MNI152NLin2009cAsym (which needs TemplateFlow's transform and the "
+        "extra 'spaces').",
+    )
+    to_space: Literal["MNI152NLin2009cAsym"] | None = Field(
+        None,
+        description="For source 'file' in MNI152NLin6Asym: bring the image to this space by TemplateFlow's transform "
+        "(extra 'spaces'); null leaves it where it is.",
+    )
     orientation: Literal["frame_parcel", "parcel_frame"] = Field(
         "frame_parcel", description="For source 'series': what the rows and columns of a file are."
     )
@@ -45,4 +57,8 @@ class Parcellate(Settings):
         missing = [name for name in needed if getattr(self, name) is None]
         if missing:
             raise ValueError(f"source '{self.source}' needs {' and '.join(missing)}")
+        if self.source == "schaefer400-tian3-buckner7" and self.space not in (None, *_SPACES):
+            raise ValueError(f"source '{self.source}' is made in {' or '.join(_SPACES)}, not in {self.space}")
+        if self.to_space is not None and (self.source, self.space) != ("file", _SPACES[0]):
+            raise ValueError(f"to_space is for source 'file' with an image in {_SPACES[0]}")
         return self

@@ -15,10 +15,11 @@ from boldtable.atlas.table import AtlasTable, load_table
 from boldtable.errors import InputError, RunError, SpaceError, nearest
 from boldtable.progress import progress, say
 from boldtable.stages.parcellate.averaging import Averager, Averages
-from boldtable.stages.parcellate.bold import Bold, load_image, open_bold
+from boldtable.stages.parcellate.bold import Bold, PassingError, load_image, open_bold
 from boldtable.stages.parcellate.build import image_path
 from boldtable.stages.parcellate.confounds import read_confounds
-from boldtable.stages.parcellate.series import read_series
+from boldtable.stages.parcellate.earlier import Earlier
+from boldtable.stages.parcellate.series import is_series, read_series
 from boldtable.stages.parcellate.settings import Parcellate
 
 Row = dict[str, Any]
@@ -42,21 +43,27 @@ def parcellate_shard(
     provenance = store.Provenance(
         "parcellate",
         settings,
-        [atlas],
+        [atlas, *(path for path in [image_path(atlas)] if path.is_file())],
         atlas=table.name,
         space=table.space,
         atlas_sha256=table.sha256,
         runs_sha256=store.sha256_json(chosen),
     )
-    records = (
-        _parcels(settings, table, reader, root, row) for row in progress(chosen, f"parcellate {dataset} {shard}")
-    )
     try:
-        with store.Writer(out, "parcels", provenance, size=table.n_parcels) as writer:
-            counts = Counter(_append(writer, record) for record in records)
+        with (
+            Earlier(out, provenance, table.n_parcels) as earlier,
+            store.Writer(out, "parcels", provenance, size=table.n_parcels) as writer,
+        ):
+            counts: Counter[str] = Counter()
+            for row in progress(chosen, f"parcellate {dataset} {shard}"):
+                former = earlier.row(row["fingerprint"])
+                counts["unchanged"] += former is not None
+                counts[_append(writer, former or _parcels(settings, table, reader, root, row))] += 1
     except OSError as error:  # a run's own faults are rows by now
         raise InputError(f"cannot write {out}: {error.strerror or error}; make room and start again") from None
-    say(f"parcellate {dataset} {shard}: " + (", ".join(f"{n} {status}" for status, n in counts.items()) or "no runs"))
+    said = [f"{n} {status}" for status, n in counts.items() if n and status != "unchanged"]
+    again = f" ({counts['unchanged']} of them unchanged, from the former file)" if counts["unchanged"] else ""
+    say(f"parcellate {dataset} {shard}: {', '.join(said) or 'no runs'}{again}")
 
 
 def _append(writer: store.Writer, record: Row) -> str:
@@ -78,14 +85,21 @@ def _found(runs: Path, dataset: str, shard: str) -> list[Row]:
 
 
 def _reader(settings: Parcellate, table: AtlasTable, atlas: Path, rows: list[Row], root: Path) -> Reader:
-    """How this shard's runs are read: streamed images, or ready series."""
-    if settings.source == "series":
-        return lambda row: read_series(root / row["bold"], table.n_parcels, settings.orientation)
-    _same_space(table, rows)
+    """How this shard's runs are read: streamed images, or ready series, which any atlas can have."""
+
+    def series(row: Row) -> Averages:
+        return read_series(root / row["bold"], table.names, settings.orientation)
+
+    images = [row for row in rows if settings.source != "series" and not is_series(row["bold"])]
+    if not images:
+        return series
+    _same_space(table, images)
     labels, affine = load_labels(image_path(atlas))
     averager = Averager(labels, affine, table.parcels["index"].to_numpy(dtype=np.int64))
 
     def read(row: Row) -> Averages:
+        if is_series(row["bold"]):
+            return series(row)
         bold = open_bold(root / row["bold"])
         return averager.average(bold, _mask(root / row["mask"], bold) if row["mask"] else None)
 
@@ -97,10 +111,13 @@ def _same_space(table: AtlasTable, rows: list[Row]) -> None:
     other = [row for row in rows if row["space"] != table.space]
     if other:
         space = other[0]["space"] or "no standard space"
+        way = f"choose an atlas published in {space}"
+        if (table.space, space) == ("MNI152NLin6Asym", "MNI152NLin2009cAsym"):
+            way = f"bring the atlas to {space} ('space' of the built-in atlas, 'to_space' of your own, in parcellate)"
         raise SpaceError(
             f"atlas '{table.name}' is in {table.space}, but {len(other)} of {len(rows)} runs are in {space} (first: "
             f"{store.label(other[0])}); have fMRIPrep write {table.space}:res-2 (--output-spaces) and take it with "
-            f"'space' in collect, or choose an atlas published in {space}"
+            f"'space' in collect, or {way}"
         )
 
 
@@ -124,14 +141,19 @@ def _mask(path: Path, bold: Bold) -> npt.NDArray[np.bool_]:
 
 
 def _parcels(settings: Parcellate, table: AtlasTable, reader: Reader, root: Path, row: Row) -> Row:
-    """One row of the parcels table; only this run's own faults are caught, a full disk is not one."""
-    record = {key: row[key] for key in (*store.KEYS, "tr_s", "n_frames")}
+    """One row of the parcels table; only this run's own faults are caught, a full disk is not one.
+
+    A run that failed for a reason outside its files gets no fingerprint: the next start reads it again.
+    """
+    record = {key: row[key] for key in (*store.KEYS, "tr_s", "n_frames", "fingerprint")}
     try:
         found = reader(row)
         confounds = read_confounds(root / row["confounds"], len(found.signal)) if row["confounds"] else {}
         signal, reason = _covered(settings, table, found)
     except (RunError, OSError, MemoryError) as error:
-        return {**record, "status": "failed", "reason": " ".join(str(error).split())}
+        if not isinstance(error, RunError) or isinstance(error, PassingError):
+            record["fingerprint"] = None
+        return {**record, "status": "failed", "reason": " ".join(str(error).split()) or "out of memory"}
     return {
         **record,
         "n_frames": len(signal),

@@ -14,9 +14,13 @@ def run(settings: Pretrain, *, model: str, atlas: Path, tensors: list[Path], qc:
 
     `tensors` (folders) and `qc` (files) are in the order of ``settings.datasets``. The folder holds the weights of the
     teacher (model.safetensors), config.json, training.parquet, data.json (who was learnt from) and README.md (the model
-    card); 0 epochs write the weights that training with this seed starts from. While training runs, checkpoints lie in
-    ``.{name}.training`` beside `out`; the same command goes on from there. On a CPU the same settings, data and number
-    of threads give the same weights to the bit, interrupted or not.
+    card), and where asked for complete folders of models on the way, snapshots/{step}; 0 epochs write the weights that
+    training with this seed starts from. While training runs, checkpoints lie in ``.{name}.training`` beside `out`; the
+    same command goes on from there. On a CPU the same settings, data and number of threads and processes give the same
+    weights to the bit, interrupted or not.
+
+    Started by torchrun, every process trains on its share of each batch and the first one writes; N processes give what
+    one gives within rounding.
 
     Raises `InputError` for tensors that do not belong together, `BoldtableError` naming step and runs where a loss is
     not finite, `SystemExit` with code 75 after SIGTERM.

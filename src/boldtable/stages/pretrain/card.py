@@ -66,15 +66,13 @@ The method: {paper}.
 """
 
 
-def text(
-    name: str, settings: Pretrain, cohort: Cohort, table: AtlasTable, n_parameters: int, ends: dict[str, float]
-) -> str:
-    """The model card (Markdown); `ends` are the losses that training ended with."""
+def text(name: str, settings: Pretrain, cohort: Cohort, table: AtlasTable, n_parameters: int, trained: str) -> str:
+    """The model card (Markdown); `trained` is one sentence on the training (see `trained`)."""
     values = settings.model_dump(mode="json")
     return _CARD.format(
         name=name, what="Semantoks encoder", size=settings.size, atlas=table.name, n_parcels=table.n_parcels,
         n_networks=len(set(table.networks)), space=table.space, recipe=settings.recipe, tr=_seconds(cohort.tr_s),
-        window=settings.window_frames, patch=settings.patch_frames, trained=_trained(settings, ends),
+        window=settings.window_frames, patch=settings.patch_frames, trained=trained,
         n_parameters=n_parameters, n_participants=cohort.n_participants, n_runs=cohort.n_runs,
         datasets=", ".join(settings.datasets), fingerprint=cohort.fingerprint,
         settings_sha256=store.sha256_json(values), seed=settings.seed,
@@ -93,8 +91,8 @@ def _seconds(tr_s: float | None) -> str:
     return "unknown" if tr_s is None else f"{tr_s:g} s"
 
 
-def _trained(settings: Pretrain, ends: dict[str, float]) -> str:
-    """One sentence on the training and where its losses ended."""
+def trained(settings: Pretrain, ends: dict[str, float]) -> str:
+    """One sentence on the training and where its losses ended (name → mean over the last epoch)."""
     if settings.epochs == 0:
         return "It is untrained: the weights are the ones that training with this seed starts from."
     losses = ", ".join(f"{key} {value:.4f}" for key, value in ends.items())

@@ -34,6 +34,7 @@ class Bench:
         self.out = out
         self.folder = out.parent / f".{out.name}.training"
         self.file = self.folder / "checkpoint.pt"
+        self.snapshots = self.folder / "snapshots"
         self._identity = identity
         self._every_s = every_s
         self._last = time.monotonic()
@@ -65,32 +66,54 @@ class Bench:
             return None
         return found
 
+    def clear(self) -> None:
+        """Forget the snapshots of a training that is not gone on with."""
+        shutil.rmtree(self.snapshots, ignore_errors=True)
+
+    @contextmanager
+    def snapshot(self, step: int) -> Iterator[Path]:
+        """Yield an empty folder that becomes the snapshot of this step, whole, and part of the finished model."""
+        target, new = self.snapshots / f"{step:06d}", self.folder / "snapshot"
+        for leftover in (target, new):
+            shutil.rmtree(leftover, ignore_errors=True)
+        _make(new)
+        yield new
+        target.parent.mkdir(exist_ok=True)
+        new.rename(target)
+
     @contextmanager
     def finish(self) -> Iterator[Path]:
         """Yield an empty folder that becomes the model folder, whole, when the block ends without an error."""
         new, old = self.folder / "model", self.folder / "old"
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)
-        try:
-            new.mkdir(parents=True)
-        except OSError as error:
-            raise BoldtableError(f"cannot write {new}: {error.strerror}; choose a folder that can be written") from None
+        _make(new)
         yield new
+        if self.snapshots.exists():
+            self.snapshots.rename(new / "snapshots")
         if self.out.exists():
             self.out.rename(old)
         new.rename(self.out)
         shutil.rmtree(self.folder)
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise BoldtableError(f"cannot write {folder}: {error.strerror}; choose a folder that can be written") from None
+
+
 class Stop:
     """What SIGTERM and SIGINT do: outside training they exit at once, within it after the step, once it is saved.
 
-    SIGTERM exits with code 75, SIGINT (Ctrl-C) raises `KeyboardInterrupt`; a second signal acts as if there was no
-    training.
+    SIGTERM exits with code 75, SIGINT (Ctrl-C) raises `KeyboardInterrupt`. A second Ctrl-C exits at once; a second
+    SIGTERM changes nothing, for a cluster and the launcher may each send one, and who is in a hurry sends SIGKILL. With
+    `patient` (several processes: the launcher passes on what the terminal has sent already) neither does Ctrl-C.
     """
 
     def __init__(self) -> None:
-        self.training = False
+        self.training = self.patient = False
         self.received: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -105,10 +128,12 @@ class Stop:
             signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        first, self.received = self.received is None, number
-        if not (self.training and first):
+        first, self.received = self.received is None, self.received or number
+        again = not first and number == signal.SIGINT and not self.patient
+        if again or not self.training:
             self.leave()
-        say(f"{signal.Signals(number).name}: stopping after this step")
+        if first:
+            say(f"{signal.Signals(number).name}: stopping after this step")
 
     def leave(self) -> NoReturn:
         """Exit with the code of the signal that was received."""

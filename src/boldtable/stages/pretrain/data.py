@@ -1,18 +1,17 @@
-"""The tensors of all datasets, read once from Parquet into one buffer on the device."""
+"""The tensors of all datasets in memory on the device: whole, or group by group of shards where they do not fit."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -20,8 +19,8 @@ from boldtable import store
 from boldtable.atlas.table import AtlasTable
 from boldtable.errors import InputError
 from boldtable.progress import progress
-
-_TR_TOLERANCE_S = 1e-3
+from boldtable.stages.pretrain.index import Index, Portion, Shard, build
+from boldtable.stages.pretrain.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,8 @@ class Cohort:
 
     `frames` (frame, parcel) holds all runs, run r from `starts[r]` for `lengths[r]` frames; `present` (run, parcel) is
     False for parcels without coverage, which are zero in `frames`. The runs of participant p are the `counts[p]` runs
-    from `firsts[p]`. `labels` names the runs, `participants` lists who is inside by dataset.
+    from `firsts[p]`. `labels` names the runs, `participants` lists who is inside by dataset. Where the data exceed the
+    buffer, `frames` is empty and `stream` gives them group by group.
     """
 
     frames: Tensor
@@ -44,6 +44,7 @@ class Cohort:
     tr_s: float | None
     normalisation: str
     fingerprint: str
+    stream: Stream | None = None
 
     @property
     def n_runs(self) -> int:
@@ -63,193 +64,150 @@ def load(
     table: AtlasTable,
     dtype: torch.dtype,
     device: torch.device,
+    *,
+    buffer_gb: float | None = None,
+    portion: Portion | None = None,
+    seed: int = 0,
 ) -> Cohort:
     """Read every run that quality control kept, once, from Parquet into one buffer on `device`.
 
-    The order is by dataset (as in the settings), then by the runs' keys. Raises `InputError` where a file is
-    missing, has another atlas or TR than the others, or does not hold a run that quality control kept.
+    The order is by dataset (as in the settings), then by the runs' keys. Where the data exceed `buffer_gb` every run is
+    read and checked once too, but only its content's hash is kept, and a `Stream` reads the runs again as training
+    comes to them; `seed` decides the order of its shards. Raises `InputError` where a file is missing, has another
+    atlas or TR than the others, or does not hold a run that quality control kept.
     """
-    if not len(datasets) == len(tensors) == len(qc):
+    index = build(datasets, tensors, qc, table, portion or Portion())
+    reader = Reader(index, dtype, device)
+    needed = int(index.lengths.sum()) * reader.bytes_per_frame
+    if buffer_gb is None or needed <= buffer_gb * 1e9:
+        return _cohort(reader, *reader.everything())
+    stream = _stream(reader, buffer_gb, seed)
+    reader.check()
+    none = torch.empty((0, index.n_parcels), dtype=dtype, device=device)
+    return _cohort(reader, none, torch.full((len(index.runs),), -1, device=device), stream)
+
+
+def _stream(reader: Reader, buffer_gb: float, seed: int) -> Stream:
+    """Groups of shards of which two fit into the buffer: one to train on, one to read."""
+    index = reader.index
+    owner = index.runs.groupby(["dataset", "participant"], sort=False)["file"].nunique()
+    if (owner > 1).any():
+        dataset, participant = owner.index[owner.gt(1)][0]
         raise InputError(
-            f"{len(datasets)} datasets, {len(tensors)} tensors folders and {len(qc)} qc tables: give one of each"
+            f"the runs of participant '{participant}' of '{dataset}' lie in several shards: set 'buffer_gb: null', or "
+            "run collect and what follows it again"
         )
-    kept = [_kept(*one) for one in zip(datasets, tensors, qc, strict=True)]
-    runs = pd.concat(kept, ignore_index=True)
-    if runs.empty:
-        raise InputError(f"no run is kept in {', '.join(map(str, qc))}; their columns 'stage' and 'reasons' say why")
-    shards = [_Shard(Path(str(path)), table, rows) for path, rows in runs.groupby("file", sort=False)]
-    made = _one_recipe(shards)
-    tr_s = _one_tr(shards)
-    lengths = np.zeros(len(runs), dtype=np.int64)
-    for shard in shards:
-        lengths[shard.positions] = shard.n_frames
-    space = _Space(runs, lengths, table.n_parcels, dtype)
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for _ in progress(pool.map(space.take, shards), "reading tensors", total=len(shards)):
-            pass
-    return _cohort(space, tr_s, str(made.get("normalise", "unknown")), device)
-
-
-def _kept(dataset: str, folder: Path, qc: Path) -> pd.DataFrame:
-    """The kept runs of one dataset in order, with the file that holds each."""
-    found = store.frame(qc, "qc", [*store.KEYS, "shard", "keep"])
-    others = sorted(set(found["dataset"].dropna()) - {dataset})
-    if others:
+    frames = [int(shard.n_frames.sum()) for shard in index.shards]
+    capacity = int(buffer_gb * 1e9 / 2 / reader.bytes_per_frame)
+    largest = int(np.argmax(frames))
+    if frames[largest] > capacity:
         raise InputError(
-            f"{qc} is about dataset '{others[0]}', not '{dataset}': give the qc tables in the order of 'datasets'"
+            f"{index.shards[largest].path} takes {frames[largest] * reader.bytes_per_frame / 1e9:.3g} GB, and two such "
+            f"shards must fit into 'buffer_gb: {buffer_gb:g}': raise it, or lower collect's 'shard_size'"
         )
-    kept = found[found["keep"].eq(True)].sort_values(list(store.KEYS), na_position="first", kind="stable")
-    return kept.assign(file=[str(folder / f"{shard}.parquet") for shard in kept["shard"]])
+    shard_of_run = np.zeros(len(index.runs), dtype=np.int64)
+    for number, shard in enumerate(index.shards):
+        shard_of_run[shard.positions] = number
+    return Stream(reader.read, frames, torch.from_numpy(shard_of_run), capacity, seed, reader.stopped.set)
 
 
-class _Shard:
-    """One tensors file, checked against atlas and quality control: which rows are wanted, where they go."""
+class Reader:
+    """Brings the wanted runs of shards into memory, each checked as it comes; several threads fill their own slices."""
 
-    def __init__(self, path: Path, table: AtlasTable, wanted: pd.DataFrame) -> None:
-        self.path = path
-        self.rows = store.frame(path, "tensors", [*store.KEYS, "tr_s", "n_frames", "status", "reason"])
-        self.about = store.provenance(path)
-        if self.about.get("atlas") != table.name:
-            raise InputError(
-                f"{path} was made with atlas '{self.about.get('atlas')}', the model's atlas is '{table.name}': "
-                "train on tensors of one recipe"
-            )
-        have = {_key(row): position for position, row in enumerate(_records(self.rows))}
-        self.target: dict[int, int] = {}
-        for position, row in zip(wanted.index, _records(wanted), strict=True):
-            if _key(row) not in have:
-                raise InputError(
-                    f"{path} lacks the run {store.label(row)} that quality control kept: run clean and qc again"
-                )
-            self.target[have[_key(row)]] = int(position)
-        self._refuse_failed()
+    def __init__(self, index: Index, dtype: torch.dtype, device: torch.device) -> None:
+        self.index, self.dtype, self.device = index, dtype, device
+        self.bytes_per_frame = index.n_parcels * dtype.itemsize
+        self.present = torch.zeros((len(index.runs), index.n_parcels), dtype=torch.bool)
+        self.digests = [b""] * len(index.runs)
+        self.stopped = threading.Event()
 
-    def _refuse_failed(self) -> None:
-        chosen = self.rows.iloc[list(self.target)]
-        for row in _records(chosen[chosen["status"].ne("ok")]):
-            raise InputError(
-                f"{self.path}: quality control kept {store.label(row)}, but its status is '{row['status']}' "
-                f"({row['reason']}): run qc again"
-            )
+    def everything(self) -> tuple[Tensor, Tensor]:
+        """All runs in their order, with presence and content hashes noted."""
+        starts = np.concatenate([[0], np.cumsum(self.index.lengths)[:-1]]).astype(np.int64)
+        frames = torch.empty((int(self.index.lengths.sum()), self.index.n_parcels), dtype=self.dtype)
+        self._pass(lambda shard: self._take(shard, frames, starts, note=True))
+        return frames.to(self.device), torch.from_numpy(starts).to(self.device)
 
-    @property
-    def positions(self) -> list[int]:
-        """The places of the wanted rows among all runs."""
-        return list(self.target.values())
+    def check(self) -> None:
+        """Read every run once and note presence and content hash, keeping no signal."""
+        self._pass(lambda shard: self._take(shard, None, None, note=True))
 
-    @property
-    def n_frames(self) -> npt.NDArray[np.int64]:
-        """Length of each wanted run (frames)."""
-        lengths: npt.NDArray[np.int64] = self.rows["n_frames"].iloc[list(self.target)].to_numpy(dtype=np.int64)
-        return lengths
+    def read(self, shards: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The runs of some shards, one after the other, and where each begins (-1 for the runs of other shards)."""
+        chosen = [self.index.shards[number] for number in shards]
+        places = np.sort(np.concatenate([shard.positions for shard in chosen]))
+        lengths = self.index.lengths[places]
+        starts = np.full(len(self.index.runs), -1, dtype=np.int64)
+        starts[places] = np.cumsum(lengths) - lengths
+        frames = torch.empty((int(lengths.sum()), self.index.n_parcels), dtype=self.dtype)
+        with ThreadPoolExecutor(_threads()) as pool:
+            list(pool.map(lambda shard: self._take(shard, frames, starts, note=False), chosen))
+        return frames.to(self.device), torch.from_numpy(starts).to(self.device)
 
-    @property
-    def trs(self) -> list[float | None]:
-        """The different TRs of the wanted runs (s; None: unknown)."""
-        values = self.rows["tr_s"].iloc[list(self.target)]
-        return [None if pd.isna(value) else float(value) for value in values.unique()]
+    def _pass(self, take: Callable[[Shard], None]) -> None:
+        with ThreadPoolExecutor(_threads()) as pool:
+            for _ in progress(pool.map(take, self.index.shards), "reading tensors", total=len(self.index.shards)):
+                pass
 
-
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as plain dictionaries, missing values None."""
-    plain: Any = rows.astype(object).where(rows.notna(), None).to_dict("records")
-    return list(plain)
-
-
-def _key(row: dict[str, Any]) -> tuple[str | None, ...]:
-    return tuple(row[key] for key in store.KEYS)
-
-
-def _one_recipe(shards: Sequence[_Shard]) -> dict[str, Any]:
-    """The clean settings that all shards share."""
-    first: dict[str, Any] = shards[0].about["settings"]
-    for shard in shards:
-        for name, value in shard.about["settings"].items():
-            if first.get(name) != value:
-                raise InputError(
-                    f"{shard.path} was cleaned with {name}: {value}, {shards[0].path} with {first.get(name)}: train on "
-                    "tensors of one recipe"
-                )
-    return first
-
-
-def _one_tr(shards: Sequence[_Shard]) -> float | None:
-    """The TR that all runs share (s), or None where no run knows its own."""
-    first, where = shards[0].trs[0], shards[0].path
-    for shard in shards:
-        for tr_s in shard.trs:
-            same = first == tr_s if first is None or tr_s is None else abs(first - tr_s) < _TR_TOLERANCE_S
-            if not same:
-                raise InputError(
-                    f"{where} has a TR of {first} s, {shard.path} of {tr_s} s: give the recipe a 'tr_s' to resample to"
-                )
-    return first
-
-
-@dataclass
-class _Space:
-    """Memory for all runs, filled shard by shard from several threads (their slices do not meet)."""
-
-    runs: pd.DataFrame
-    lengths: npt.NDArray[np.int64]
-    n_parcels: int
-    dtype: torch.dtype
-    digests: list[bytes] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]]).astype(np.int64)
-        self.frames = torch.empty((int(self.lengths.sum()), self.n_parcels), dtype=self.dtype)
-        self.present = torch.zeros((len(self.runs), self.n_parcels), dtype=torch.bool)
-        self.digests = [b""] * len(self.runs)
-
-    def take(self, shard: _Shard) -> None:
-        """Copy the wanted runs of one file to their places."""
+    def _take(self, shard: Shard, frames: Tensor | None, starts: npt.NDArray[np.int64] | None, note: bool) -> None:
+        """Bring the wanted runs of one file to their places."""
         for number, row in enumerate(store.rows(shard.path, "tensors", ["signal"])):
-            if number in shard.target:
-                self._put(shard, shard.target[number], row["signal"])
+            if self.stopped.is_set():
+                return
+            if number not in shard.target:
+                continue
+            place = shard.target[number]
+            signal, present = self._checked(shard, place, row["signal"])
+            if note:
+                self.digests[place] = hashlib.blake2b(row["signal"].tobytes(), digest_size=16).digest()
+                self.present[place] = torch.from_numpy(present)
+            if frames is not None and starts is not None:
+                frames[int(starts[place]) : int(starts[place]) + len(signal)] = torch.from_numpy(signal)
 
-    def _put(self, shard: _Shard, place: int, signal: npt.NDArray[np.float32] | None) -> None:
-        expected = (int(self.lengths[place]), self.n_parcels)
+    def _checked(
+        self, shard: Shard, place: int, signal: npt.NDArray[np.float32] | None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """The signal with zeros in parcels that are not present, and which parcels are."""
+        expected = (int(self.index.lengths[place]), self.index.n_parcels)
         if signal is None or signal.shape != expected:
             raise InputError(
-                f"{shard.path}: the signal of {self.label(place)} has shape {getattr(signal, 'shape', None)}, expected "
-                f"{expected} (frame, parcel): delete the file and run clean again"
+                f"{shard.path}: the signal of {self.index.label(place)} has shape {getattr(signal, 'shape', None)}, "
+                f"expected {expected} (frame, parcel): delete the file and run clean again"
             )
-        self.digests[place] = hashlib.blake2b(signal.tobytes(), digest_size=16).digest()
-        present = np.isfinite(signal).all(axis=0)
+        present: npt.NDArray[np.bool_] = np.asarray(np.isfinite(signal).all(axis=0))
         clean = np.where(present, signal, np.float32(0))
         if np.abs(clean).max(initial=0) > torch.finfo(self.dtype).max:
             raise InputError(
-                f"{shard.path}: {self.label(place)} has values beyond {self.dtype}; normalise in the recipe or set "
-                "'buffer: float32'"
+                f"{shard.path}: {self.index.label(place)} has values beyond {self.dtype}; normalise in the recipe or "
+                "set 'buffer: float32'"
             )
-        self.present[place] = torch.from_numpy(present)
-        begin = int(self.starts[place])
-        self.frames[begin : begin + len(clean)] = torch.from_numpy(clean)
-
-    def label(self, place: int) -> str:
-        """The readable name of a run."""
-        return store.label(_records(self.runs.iloc[[place]])[0])
+        return clean, present
 
 
-def _cohort(space: _Space, tr_s: float | None, normalisation: str, device: torch.device) -> Cohort:
-    """Send the filled memory to the device, with its index by participant and the fingerprint of its content."""
-    labels = [space.label(place) for place in range(len(space.runs))]
+def _threads() -> int:
+    return min(8, os.cpu_count() or 1)
+
+
+def _cohort(reader: Reader, frames: Tensor, starts: Tensor, stream: Stream | None = None) -> Cohort:
+    """What is in memory, with its index by participant and the fingerprint of its content."""
+    index, device = reader.index, reader.device
+    labels = [index.label(place) for place in range(len(index.runs))]
     digest = hashlib.sha256()
-    for label, signal in zip(labels, space.digests, strict=True):
+    for label, signal in zip(labels, reader.digests, strict=True):
         digest.update(label.encode() + b"\0" + signal)
-    counts = torch.tensor(space.runs.groupby(["dataset", "participant"], sort=False).size().tolist())
-    people = space.runs.groupby("dataset", sort=False)["participant"]
+    counts = torch.tensor(index.runs.groupby(["dataset", "participant"], sort=False).size().tolist())
+    people = index.runs.groupby("dataset", sort=False)["participant"]
     return Cohort(
-        frames=space.frames.to(device),
-        starts=torch.from_numpy(space.starts).to(device),
-        lengths=torch.from_numpy(space.lengths).to(device),
-        present=space.present.to(device),
+        frames=frames,
+        starts=starts,
+        lengths=torch.from_numpy(index.lengths).to(device),
+        present=reader.present.to(device),
         firsts=(counts.cumsum(0) - counts).to(device),
         counts=counts.to(device),
         labels=labels,
         participants={str(name): sorted(set(part)) for name, part in people},
-        tr_s=tr_s,
-        normalisation=normalisation,
+        tr_s=index.tr_s,
+        normalisation=index.normalisation,
         fingerprint=digest.hexdigest(),
+        stream=stream,
     )

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from boldtable import __version__, store
 from boldtable.atlas.table import AtlasTable, load_table
-from boldtable.errors import SettingsError
 from boldtable.models import InputSpec, save_model
-from boldtable.models.semantoks import Semantoks, semantoks_config
+from boldtable.models.semantoks import Semantoks, SemantoksConfig, semantoks_config
 from boldtable.objectives.distillation import SelfDistillation, distillation_config
 from boldtable.progress import say
 from boldtable.stages.pretrain import card, log
 from boldtable.stages.pretrain.batches import Batches
 from boldtable.stages.pretrain.checkpoint import Bench, Stop
 from boldtable.stages.pretrain.data import Cohort, load
-from boldtable.stages.pretrain.settings import Pretrain
+from boldtable.stages.pretrain.distributed import choose, place, together
+from boldtable.stages.pretrain.grouping import grouping
+from boldtable.stages.pretrain.index import Portion
+from boldtable.stages.pretrain.settings import TOKENIZERS, Pretrain
 from boldtable.stages.pretrain.training import Training, precision
 
 _BUFFERS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -30,50 +33,85 @@ def pretrain(
     settings: Pretrain, model: str, atlas: Path, tensors: Sequence[Path], qc: Sequence[Path], out: Path
 ) -> None:
     """Read the cohort, train, and put the model folder in its place; see `boldtable.stages.pretrain.run`."""
-    device = choose(settings.device)
+    device = choose(settings.device, place().local)
     table = load_table(atlas)
-    with Stop() as stop:
-        cohort = load(settings.datasets, tensors, qc, table, _BUFFERS[settings.buffer], device)
-        say(
-            f"{cohort.n_runs} runs of {cohort.n_participants} participants: {len(cohort.frames)} frames, "
-            f"{cohort.frames.nbytes / 1e6:.0f} MB on {device}"
-        )
-        objective = build(settings, table, cohort).to(device)
-        batches = Batches(settings, cohort, (len(objective.student.config.groups), objective.student.config.n_patches))
-        identity = settings.identity(
-            data=cohort.fingerprint, parcels=table.names, networks=table.networks, version=__version__,
-            device=device.type, precision=str(precision(settings, device)),
-        )  # fmt: skip
-        training, bench = Training(settings, objective, batches, device), Bench(out, identity, settings.checkpoint_s)
-        training.run(bench, stop)
-        with bench.finish() as folder:
-            _write(folder, model, training, cohort, table)
-            made = store.Provenance("pretrain", settings, [atlas, *qc], model=model, data=cohort.fingerprint)
-            log.write(folder / "training.parquet", training.log.frame(), made)
-    say(f"wrote {out}")
+    with Stop() as stop, together(device) as processes:
+        stop.patient = processes.size > 1
+        architecture = build_config(settings, table)
+        cohort = _read(settings, tensors, qc, table, device)
+        with closing(cohort.stream) if cohort.stream else nullcontext():
+            objective = build(settings, architecture, table, cohort).to(device)
+            batches = Batches(settings, cohort, (len(architecture.groups), architecture.n_patches), processes)
+            identity = settings.identity(
+                data=cohort.fingerprint, parcels=table.names, networks=architecture.networks, version=__version__,
+                device=device.type, precision=str(precision(settings, device)),
+            )  # fmt: skip
+            training = Training(settings, objective, batches, device, processes)
+            bench, result = Bench(out, identity, settings.checkpoint_s), Result(model, training, cohort, table)
+            training.run(bench, stop, result.snapshot)
+        if processes.first:
+            with bench.finish() as folder:
+                result.model(folder, [atlas, *qc])
+            say(f"wrote {out}")
 
 
-def _write(folder: Path, name: str, training: Training, cohort: Cohort, table: AtlasTable) -> None:
-    """Write weights, architecture, card and the list of participants."""
-    settings, teacher = training.settings, training.objective.teacher.cpu()
-    last = training.log.frame().tail(training.batches.per_epoch)
-    ends = {name: float(last[name].mean()) for name in _LOSSES if last[name].notna().any()}
-    n_parameters = sum(weight.numel() for weight in teacher.parameters())
-    save_model(folder, teacher, card.text(name, settings, cohort, table, n_parameters, ends))
-    store.write_text(folder / "data.json", card.seen(settings, cohort))
+def _read(
+    settings: Pretrain, tensors: Sequence[Path], qc: Sequence[Path], table: AtlasTable, device: torch.device
+) -> Cohort:
+    cohort = load(
+        settings.datasets, tensors, qc, table, _BUFFERS[settings.buffer], device,
+        buffer_gb=settings.buffer_gb, portion=Portion(settings.portion, settings.portion_seed), seed=settings.seed,
+    )  # fmt: skip
+    how = f"{cohort.frames.nbytes / 1e6:.0f} MB" if cohort.stream is None else "read group by group"
+    say(
+        f"{cohort.n_runs} runs of {cohort.n_participants} participants: {int(cohort.lengths.sum())} frames, {how} on "
+        f"{device}"
+    )
+    return cohort
 
 
-def choose(wanted: str) -> torch.device:
-    """The device to train on; says so where a GPU was hoped for and there is none."""
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
-        raise SettingsError("device is 'cuda', but there is no GPU here: set 'device: auto' to train on the CPU")
-    if wanted == "auto" and not there:
-        say("no GPU here: training on the CPU")
-    return torch.device("cuda" if there and wanted != "cpu" else "cpu")
+@dataclass(frozen=True)
+class Result:
+    """What a training leaves behind: the model, and models on the way."""
+
+    name: str
+    training: Training
+    cohort: Cohort
+    table: AtlasTable
+
+    def model(self, folder: Path, inputs: Sequence[Path]) -> None:
+        """Write weights, architecture, card, training log and the list of participants."""
+        settings, curves = self.training.settings, self.training.log.frame()
+        last = curves.tail(self.training.batches.per_epoch)
+        ends = {name: float(last[name].mean()) for name in _LOSSES if last[name].notna().any()}
+        self._write(folder, card.trained(settings, ends))
+        if settings.tokenizer not in TOKENIZERS:
+            inputs = [*inputs, Path(settings.tokenizer)]
+        made = store.Provenance("pretrain", settings, inputs, model=self.name, data=self.cohort.fingerprint)
+        log.write(folder / "training.parquet", curves, made)
+
+    def snapshot(self, folder: Path, done: int) -> None:
+        """Write the teacher after `done` steps."""
+        total = self.training.batches.total
+        self._write(folder, f"A snapshot: the teacher after {done} of {total} steps of its training.")
+
+    def _write(self, folder: Path, trained: str) -> None:
+        teacher, settings = self.training.objective.teacher, self.training.settings
+        n_parameters = sum(weight.numel() for weight in teacher.parameters())
+        text = card.text(self.name, settings, self.cohort, self.table, n_parameters, trained)
+        save_model(folder, teacher, text)
+        store.write_text(folder / "data.json", card.seen(settings, self.cohort))
 
 
-def build(settings: Pretrain, table: AtlasTable, cohort: Cohort) -> SelfDistillation:
+def build_config(settings: Pretrain, table: AtlasTable) -> SemantoksConfig:
+    """The architecture; raises `InputError` where a grouping does not fit the atlas."""
+    kind, networks = grouping(settings.tokenizer, table)
+    return semantoks_config(
+        settings.size, networks, settings.window_frames, settings.patch_frames, kind, settings.pooling
+    )
+
+
+def build(settings: Pretrain, architecture: SemantoksConfig, table: AtlasTable, cohort: Cohort) -> SelfDistillation:
     """Student and teacher with the weights that the seed gives; the caller's random state stays as it was."""
     spec = InputSpec(
         atlas=table.name,
@@ -84,10 +122,7 @@ def build(settings: Pretrain, table: AtlasTable, cohort: Cohort) -> SelfDistilla
         normalisation=cohort.normalisation,
         recipe=settings.recipe,
     )
-    config = semantoks_config(
-        settings.size, table.networks, settings.window_frames, settings.patch_frames, settings.tokenizer
-    )
     losses = distillation_config(settings.size, settings.cls_weight, settings.token_weight)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return SelfDistillation(Semantoks(config, spec), replace(losses, coding_eps=settings.coding_epsilon))
+        return SelfDistillation(Semantoks(architecture, spec), replace(losses, coding_eps=settings.coding_epsilon))

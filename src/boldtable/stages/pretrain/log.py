@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -20,7 +21,11 @@ from boldtable import store
 from boldtable.errors import BoldtableError
 from boldtable.progress import say
 
-# loss is the sum of the three weighted losses; a loss that is off in a step is null there.
+# loss is the sum of the three weighted losses; a loss that is off in a step is null there. Of several processes, losses
+# and gradient are those of the whole batch; token_similarity, cls_rank and memory are those of the first process.
+# samples_per_s is of the whole batch and of this step alone, with what came between it and the step before; it is null
+# where that would not be speed: in the first step after a start, and the first of each kind (with or without masks,
+# regulariser, rank), which may be compiled.
 COLUMNS = (
     "step", "epoch", "loss", "cls_loss", "token_loss", "network_loss", "cls_compression", "cls_expansion",
     "network_compression", "network_expansion", "token_similarity", "cls_rank", "grad_norm", "lr", "weight_decay",
@@ -30,6 +35,7 @@ _WHOLE = ("step", "epoch")
 _FINITE = ("loss", "grad_norm")
 _COLLAPSE = 0.95
 _SECONDS_BETWEEN_LINES = 10.0
+_RECENT_STEPS = 50  # whose median speed the line says
 _NAMES_IN_ERROR = 8
 _GPU_BLOCK = 16  # a GPU runs ahead of the log by up to this many steps: fetching numbers makes it wait
 
@@ -41,8 +47,9 @@ class Log:
         self.rows: list[list[float]] = []
         self._device, self._batch, self._names = device, batch, names
         self._block = _GPU_BLOCK if device.type == "cuda" else 1
-        self._pending: list[tuple[dict[str, float], dict[str, Tensor], tuple[Any, Any, Any]]] = []
-        self._line = self._fetched = time.monotonic()
+        self._pending: list[tuple[dict[str, float], dict[str, Tensor], tuple[Any, Any, Any], bool]] = []
+        self._line = time.monotonic()
+        self._last: Any = None
         self._warned = False
 
     def mark(self) -> Any:
@@ -53,9 +60,14 @@ class Log:
         event.record()
         return event
 
-    def add(self, known: dict[str, float], measured: dict[str, Tensor], marks: tuple[Any, Any, Any]) -> None:
-        """Note a step: plain numbers, scalars on the device, and the marks before data, after data, at the end."""
-        self._pending.append((known, measured, marks))
+    def add(
+        self, known: dict[str, float], measured: dict[str, Tensor], marks: tuple[Any, Any, Any], warm: bool = True
+    ) -> None:
+        """Note a step: plain numbers, scalars on the device, and the marks before data, after data, at the end.
+
+        `warm` is False where the step did more than its kind usually does.
+        """
+        self._pending.append((known, measured, marks, warm))
         if len(self._pending) >= self._block:
             self.fetch()
 
@@ -64,17 +76,19 @@ class Log:
         if not self._pending:
             return
         values = torch.stack(
-            [value.detach().double() for _, row, _ in self._pending for value in row.values()]
+            [value.detach().double() for _, row, _, _ in self._pending for value in row.values()]
         ).tolist()
-        speed = self._batch * len(self._pending) / max(time.monotonic() - self._fetched, 1e-9)
         numbers = iter(values)
-        for known, measured, marks in self._pending:
+        for known, measured, (begin, ready, end), warm in self._pending:
             row = {**known, **{name: next(numbers) for name in measured}}
-            row |= {"samples_per_s": speed, "data_share": _share(marks), "memory_mb": memory_mb(self._device)}
+            if warm and self._last is not None:
+                row["samples_per_s"] = self._batch / max(_seconds(self._last, end), 1e-9)
+            self._last = end
+            row["data_share"] = _seconds(begin, ready) / max(_seconds(begin, end), 1e-9)
+            row["memory_mb"] = memory_mb(self._device)
             self._check(row)
             self.rows.append([row.get(name, math.nan) for name in COLUMNS])
         self._pending.clear()
-        self._fetched = time.monotonic()
 
     def _check(self, row: dict[str, float]) -> None:
         step = int(row["step"])
@@ -99,11 +113,17 @@ class Log:
         if not self.rows or (time.monotonic() - self._line < _SECONDS_BETWEEN_LINES and epoch < epochs):
             return
         self._line = time.monotonic()
-        last = dict(zip(COLUMNS, self.rows[-1], strict=True))
-        say(
-            f"epoch {epoch}/{epochs}: loss {last['loss']:.4f}, token similarity {last['token_similarity']:.3f}, "
-            f"{last['samples_per_s']:.0f} samples/s"
-        )
+        said = [f"loss {self.rows[-1][COLUMNS.index('loss')]:.4f}"]
+        if similar := self._recent("token_similarity"):
+            said.append(f"token similarity {similar[-1]:.3f}")
+        if speeds := self._recent("samples_per_s"):
+            said.append(f"{median(speeds):.0f} samples/s")
+        say(f"epoch {epoch}/{epochs}: {', '.join(said)}")
+
+    def _recent(self, name: str) -> list[float]:
+        """What is known of a column in the last steps."""
+        values = [row[COLUMNS.index(name)] for row in self.rows[-_RECENT_STEPS:]]
+        return [value for value in values if math.isfinite(value)]
 
     def resume(self, rows: Tensor) -> None:
         """Take up the rows of a checkpoint."""
@@ -134,9 +154,8 @@ def memory_mb(device: torch.device) -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
-def _share(marks: tuple[Any, Any, Any]) -> float:
-    """The share of a step that went into preparing its data."""
-    begin, ready, end = marks
-    if isinstance(begin, float):
-        return float((ready - begin) / max(end - begin, 1e-12))
-    return float(begin.elapsed_time(ready) / max(begin.elapsed_time(end), 1e-9))
+def _seconds(first: Any, second: Any) -> float:
+    """The time between two marks (s)."""
+    if isinstance(first, float):
+        return float(second - first)
+    return float(first.elapsed_time(second)) / 1e3

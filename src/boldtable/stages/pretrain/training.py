@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from boldtable.errors import BoldtableError
 from boldtable.objectives import schedules
 from boldtable.objectives.distillation import SelfDistillation
 from boldtable.progress import say
 from boldtable.stages.pretrain.batches import Batches
 from boldtable.stages.pretrain.checkpoint import Bench, Stop
+from boldtable.stages.pretrain.distributed import Processes
 from boldtable.stages.pretrain.log import Log
 from boldtable.stages.pretrain.settings import Pretrain
 
@@ -23,10 +26,21 @@ _PARTS = {"total": "loss", "cls": "cls_loss", "tokens": "token_loss", "network":
 
 
 class Training:
-    """One training: the objective with student and teacher, its optimiser, its batches and its log."""
+    """One training: the objective with student and teacher, its optimiser, its batches and its log.
 
-    def __init__(self, settings: Pretrain, objective: SelfDistillation, batches: Batches, device: torch.device) -> None:
+    Every process holds the same weights and takes the same steps; the first one alone writes.
+    """
+
+    def __init__(
+        self,
+        settings: Pretrain,
+        objective: SelfDistillation,
+        batches: Batches,
+        device: torch.device,
+        processes: Processes | None = None,
+    ) -> None:
         self.settings, self.objective, self.batches, self.device = settings, objective, batches, device
+        self.processes = processes or Processes()
         self.log = Log(device, batches.size, batches.names)
         self._parameters = list(objective.student_parameters())
         self._optimiser = torch.optim.AdamW(self._parameters, lr=0.0, fused=True)
@@ -34,9 +48,11 @@ class Training:
         self._peak_lr = settings.lr * batches.size / 256
         self._warmup = int(min(settings.warmup_epochs * batches.per_epoch, _WARMUP_SHARE * batches.total))
         self._autocast = precision(settings, device) == torch.bfloat16
+        self._kinds: set[tuple[bool, ...]] = set()
+        self._snapshots = {number * batches.total // max(settings.snapshots, 1) for number in range(settings.snapshots)}
 
-    def run(self, bench: Bench, stop: Stop) -> None:
-        """Train to the end, from the checkpoint on where there is one.
+    def run(self, bench: Bench, stop: Stop, snapshot: Callable[[Path, int], None]) -> None:
+        """Train to the end, from the checkpoint on where there is one; `snapshot` writes a model folder after a step.
 
         Raises `BoldtableError` where a loss is not finite, `SystemExit` with code 75 after SIGTERM (checkpoint saved).
         """
@@ -44,18 +60,32 @@ class Training:
         stop.training = True
         say(f"steps {first} to {total} of {self.batches.size} samples, {self.batches.per_epoch} an epoch")
         with exact(self.device):
+            if first == 0 < total:
+                self._snapshot(0, bench, snapshot)
             for step in range(first, total):
                 self.step(step)
+                self._snapshot(step + 1, bench, snapshot)
                 self._after(step + 1, bench, stop)
         stop.training = False
+
+    def _snapshot(self, done: int, bench: Bench, write: Callable[[Path, int], None]) -> None:
+        """Write the teacher after `done` steps where one is wanted: before the checkpoint, so that none gets lost."""
+        if self.processes.first and done in self._snapshots:
+            with bench.snapshot(done) as folder:
+                write(folder, done)
 
     def _after(self, done: int, bench: Bench, stop: Stop) -> None:
         """Save where it is due or asked for, and say how it goes at the end of an epoch."""
         epoch, place = divmod(done, self.batches.per_epoch)
-        if stop.received is not None or bench.due():
+        # All processes decide alike: who went on alone would wait for the others for ever.
+        received, due = self.processes.agree([stop.received or 0, int(self.processes.first and bench.due())])
+        if received or due:
             self.log.fetch()
-            bench.save(self.state(done))
-        if stop.received is not None:
+            if self.processes.first:
+                bench.save(self.state(done))
+        if received:
+            stop.received = received
+            self.processes.wait()
             say(f"saved at step {done}; the same command goes on from there")
             stop.leave()
         if done == self.batches.total:
@@ -84,7 +114,9 @@ class Training:
         measured |= self._update(parts["total"])
         self.objective.update_teacher(values["momentum"])
         known = {"step": step, "epoch": step // self.batches.per_epoch, **values}
-        self.log.add(known, measured, (begin, ready, self.log.mark()))
+        kind = (*off.values(), step % _RANK_EVERY == 0)
+        self.log.add(known, measured, (begin, ready, self.log.mark()), warm=kind in self._kinds)
+        self._kinds.add(kind)
 
     def _update(self, loss: Tensor) -> dict[str, Tensor]:
         """Move the student; returns the norm of the gradient."""
@@ -93,6 +125,7 @@ class Training:
             return {}
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.processes.average(self._parameters)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.clip_norm)
         self._optimiser.step()
         return {"grad_norm": norm}
@@ -100,13 +133,12 @@ class Training:
     def schedule(self, step: int) -> dict[str, float]:
         """What changes with the step: lr, weight_decay, momentum, network_weight."""
         total, chosen = self.batches.total, self.settings
+        decay_steps = round(chosen.temporal_share * total)
         return {
             "lr": self._peak_lr * schedules.learning_rate_factor(step, total, self._warmup),
             "weight_decay": schedules.weight_decay(step, total, *chosen.weight_decay),
             "momentum": schedules.ema_momentum(step, total, chosen.momentum),
-            "network_weight": schedules.network_weight(
-                step, round(chosen.temporal_share * total), chosen.temporal_weight
-            ),
+            "network_weight": schedules.network_weight(step, decay_steps, chosen.temporal_weight * (decay_steps > 0)),
         }
 
     def state(self, done: int) -> dict[str, Any]:
@@ -120,12 +152,18 @@ class Training:
 
     def _resume(self, bench: Bench) -> int:
         found = bench.load()
+        done = int(found["done"]) if found else 0
+        if self.processes.agree([done, -done]) != [done, -done]:
+            raise BoldtableError(
+                f"not all processes find the same {bench.file}: put the model folder on a disk that all nodes share"
+            )
         if found is None:
+            if self.processes.first:
+                bench.clear()
             return 0
         self.objective.load_state_dict(found["objective"])
         self._optimiser.load_state_dict(found["optimiser"])
         self.log.resume(found["log"])
-        done = int(found["done"])
         say(f"going on from {bench.file}")
         return done
 

@@ -5,36 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from boldtable import store
 from boldtable.errors import InputError, SettingsError, nearest
 from boldtable.progress import say
 from boldtable.settings import read_yaml
 from boldtable.stages.report import formats
+from boldtable.stages.report.dropouts import ledger
 from boldtable.stages.report.read import overlaps, read_task
 from boldtable.stages.report.settings import Report
 from boldtable.stages.report.table import make
 from boldtable.stages.report.terminal import TerminalTable, terminal
 
 __all__ = ["Report", "TerminalTable", "ledger", "run", "terminal"]
-
-_ORDER = [*store.KEYS, "stage", "status", "reason"]
-
-
-def ledger(qc: list[Path], out: Path) -> pd.DataFrame:
-    """Write the ledger: one row per run whose QC status is not ``ok``, sorted by its keys, and return it.
-
-    Columns: the keys of a run, stage, status, reason. Raises `InputError` for a table that is no QC table.
-    """
-    tables = [store.frame(path, "qc") for path in qc]
-    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*_ORDER, "reasons"])
-    left = (
-        rows.loc[rows["status"] != "ok"].drop(columns="reason", errors="ignore").rename(columns={"reasons": "reason"})
-    )
-    left = left[_ORDER].sort_values(_ORDER, na_position="first", kind="stable").reset_index(drop=True)
-    store.write(out, "ledger", left, store.Provenance("report", inputs=qc))
-    return left
 
 
 def run(settings: Report, table: str, results: Path, config: Path | str | None, out: Path) -> None:
@@ -69,7 +51,7 @@ def _config(source: Path | str | None) -> dict[str, Any]:
 
 
 def _check_names(settings: Report, config: dict[str, Any]) -> None:
-    for block, names in (("embed", settings.models), ("probe", settings.tasks)):
+    for block, names in (("embed", [*settings.models, *settings.curves]), ("probe", settings.tasks)):
         known = config.get(block)
         if not isinstance(known, dict):
             continue

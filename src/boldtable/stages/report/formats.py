@@ -122,7 +122,8 @@ def caption(settings: Report, table: Table) -> str:
     level = f"{settings.confidence:.0%}".replace(".0", "")
     return (
         f"Primary metric of each task ({names}): mean ± standard deviation over the splits and the {level} interval, "
-        f"corrected for splits that share participants (Nadeau and Bengio 2003). Bold: best mean of the column. "
+        f"corrected for splits that share participants (Nadeau and Bengio 2003) and cut off where the metric ends. "
+        f"Bold: best mean of the column. "
         f"†: not significantly worse than the best (corrected resampled t-test, Holm over all such tests of the table, "
         f"p ≥ {table.alpha:g})."
     )

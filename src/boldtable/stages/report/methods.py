@@ -81,7 +81,8 @@ _ATLASES = {
 def text(config: Mapping[str, Any], trained: bool) -> list[tuple[str, str]]:
     """Paragraphs as (heading, text): only what the config shows to be true of this table, or holds for all."""
     found = [("Data", _data(config)), ("Atlas", _atlas(config)), ("Quality control", _QC)]
-    found.append(("Models", _TRAINED if trained else ""))
+    given = any((about or {}).get("weights") for about in (config.get("embed") or {}).values())
+    found.append(("Models", " ".join([_TRAINED] * trained + [_GIVEN] * given)))
     return [
         (head, words) for head, words in [*found, ("Evaluation", _EVALUATION), ("Statistics", _STATISTICS)] if words
     ]
@@ -98,20 +99,21 @@ def _block(config: Mapping[str, Any], name: str) -> str:
 
 
 def _data(config: Mapping[str, Any]) -> str:
-    collect = config.get("collect") or {}
-    if not collect:
-        return ""
-    names = ", ".join(str(name) for name in collect)
-    source = ""
-    if '"derivatives": "' in _block(config, "collect"):
-        source = (
-            " from derivatives in the layout of fMRIPrep (Esteban et al. 2019) and averaged within parcels before "
-            "denoising, which equals denoising voxels first because every step is linear in time"
+    """Where the runs were read from, told apart by what a dataset's folder holds."""
+    collect: Mapping[str, Any] = config.get("collect") or {}
+    volumes = [str(name) for name, about in collect.items() if (about.get("layout") or "fmriprep") == "fmriprep"]
+    series = [str(name) for name in collect if str(name) not in volumes]
+    parts = []
+    if volumes:
+        parts.append(
+            f"The runs of {', '.join(volumes)} were read from derivatives in the layout of fMRIPrep (Esteban et al. "
+            "2019) and averaged within parcels before denoising, which equals denoising voxels first because every "
+            "step is linear in time."
         )
-    return (
-        f"The runs of {names} were read{source}. Confounds, band, sampling and normalisation are those of the recipe "
-        "under Settings."
-    )
+    if series:
+        parts.append(f"The runs of {', '.join(series)} were read as ready parcel series, as they were published.")
+    end = "Confounds, band, sampling and normalisation are those of the recipe under Settings."
+    return " ".join([*parts, end]) if parts else ""
 
 
 def _atlas(config: Mapping[str, Any]) -> str:
@@ -135,6 +137,7 @@ _TRAINED = (
     "token per patch of time, and a student learns to agree with its slowly moving teacher across views. Encoders"
     " were frozen afterwards; an untrained row is the same architecture at its initial weights."
 )
+_GIVEN = "Rows whose settings name weights were not trained here; the cards of these models say where they come from."
 _EVALUATION = (
     "The splits of a task were made once, by participant, and are the same for every model. A probe was fitted on"
     " the training part of each split, its settings were chosen on the validation part, and the test part was "

@@ -24,10 +24,10 @@ from matplotlib.axes import Axes
 
 from boldtable import __version__, figures, store
 from boldtable.errors import InputError
-from boldtable.stages.report import formats, methods
-from boldtable.stages.report.read import Task, encoders, read_json, read_qc
+from boldtable.stages.report import curves, formats, methods
+from boldtable.stages.report.read import Task, model_folders, read_json, read_qc
 from boldtable.stages.report.settings import Report
-from boldtable.stages.report.table import Table
+from boldtable.stages.report.table import Table, chance_level
 
 MAX_LEDGER_ROWS = 5000
 _PACKAGES = (
@@ -53,7 +53,7 @@ def render(
 ) -> str:
     """The whole page as HTML text."""
     datasets = list(dict.fromkeys(dataset for task in tasks for dataset in task.datasets))
-    models = _models(settings, results, config)
+    models = _models(settings, results, config, tasks)
     limits = _limits(tasks, table)
     paragraphs = methods.text(config, trained=bool(models))
     template = Environment(
@@ -149,10 +149,29 @@ def _dots(settings: Report, task: Task, table: Table, limits: tuple[float, float
     return {"task": task.name, "figure": _drawing(label, 4.4, 0.72 + 0.34 * len(settings.models), draw)}
 
 
-def _models(settings: Report, results: Path, config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The trained models behind the rows: what their config says, and their training curves."""
-    wanted = dict.fromkeys(encoders(settings, config).values())
-    return [_model(folder) for folder in (results / "models" / model for model in wanted) if folder.is_dir()]
+def _models(settings: Report, results: Path, config: Mapping[str, Any], tasks: list[Task]) -> list[dict[str, Any]]:
+    """The models with weights behind the rows: what their config says, and their training and probe curves."""
+    steps = curves.steps(settings, results, config)
+    folders = [folder for folder in dict.fromkeys(model_folders(settings, results, config).values()) if folder.is_dir()]
+    return [
+        _model(folder) | {"probes": [_probes(settings, task, folder.name, rows) for task in tasks] if rows else []}
+        for folder, rows in ((folder, steps.get(folder.name)) for folder in folders)
+    ]
+
+
+def _probes(settings: Report, task: Task, model: str, rows: Mapping[str, int]) -> dict[str, Any]:
+    """The score of one task against the step of training."""
+    scale = 100 if task.primary in formats.PERCENT else 1
+    found = curves.points(task, rows, settings.confidence)
+    found[["mean", "ci_low", "ci_high"]] *= scale
+    chance = chance_level(task, task.primary) * scale
+    label = f"{model}, {task.name}: {formats.METRIC_NAMES[task.primary]} against the step"
+
+    def draw(ax: Axes) -> None:
+        curves.draw(ax, found, None if pd.isna(chance) else chance)
+        ax.set_ylabel(formats.METRIC_NAMES[task.primary])
+
+    return {"task": task.name, "figure": _drawing(label, 4.4, 1.9, draw)}
 
 
 def _model(folder: Path) -> dict[str, Any]:
@@ -167,7 +186,8 @@ def _model(folder: Path) -> dict[str, Any]:
             lambda ax: figures.training_curves(ax, log),
             lambda ax: figures.token_similarity(ax, log),
         )
-    return {"name": folder.name, "about": _about(folder / "config.json"), "figure": drawn}
+    nothing = "No training log: the weights were made elsewhere." if log is None else "Not trained: no step was taken."
+    return {"name": folder.name, "about": _about(folder / "config.json"), "figure": drawn, "nothing": nothing}
 
 
 def _training_log(path: Path) -> pd.DataFrame | None:
@@ -217,7 +237,22 @@ def _dataset(results: Path, dataset: str) -> dict[str, Any]:
         "statuses": list(statuses.items()),
         "threshold": threshold,
         "figure": drawn,
+        "qcfc": _qcfc(results / dataset / "qc_summary.parquet", dataset),
     }
+
+
+def _qcfc(path: Path, dataset: str) -> Markup | None:
+    """What motion still explains of the connectivity; None where it was not measured."""
+    summary = store.frame(path, "qc_summary") if path.exists() else None
+    if summary is None or not (summary["measure"] == "qcfc_histogram").any():
+        return None
+    return _drawing(
+        f"{dataset}: correlation of motion with connectivity, before and after cleaning",
+        8.6,
+        2.6,
+        lambda ax: figures.qcfc(ax, summary),
+        lambda ax: figures.qcfc_distance(ax, summary),
+    )
 
 
 def _ledger(results: Path, datasets: list[str]) -> dict[str, Any]:

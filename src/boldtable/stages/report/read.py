@@ -64,6 +64,7 @@ class Task:
     data_sha256: str
     tested: frozenset[str]
     cells: dict[str, Cell]
+    curves: dict[str, Cell]
 
     @property
     def primary(self) -> str:
@@ -79,8 +80,9 @@ class Task:
 def read_task(settings: Report, results: Path, task: str, config: Mapping[str, Any]) -> Task:
     """Read scores and predictions of every model for one task; raises `InputError` naming what is missing."""
     cells = {model: _cell(results, model, task) for model in settings.models}
-    _check_splits(task, cells)
-    _check_metrics(task, cells)
+    curves = {model: _cell(results, model, task) for model in settings.curves}
+    _check_splits(task, cells | curves)
+    _check_metrics(task, cells | curves)
     about = next(iter(cells.values())).made.get("settings") or (config.get("probe") or {}).get(task) or {}
     datasets = _texts(about.get("dataset"))
     predictions = _predictions(results, settings.models[0], task)
@@ -98,6 +100,7 @@ def read_task(settings: Report, results: Path, task: str, config: Mapping[str, A
         data_sha256=_data_sha256(results, datasets, predictions),
         tested=frozenset(predictions["participant"].dropna().astype(str)),
         cells=cells,
+        curves=curves,
     )
 
 
@@ -209,10 +212,13 @@ def _data_sha256(results: Path, datasets: tuple[str, ...], predictions: pd.DataF
     return store.sha256_json({"tested": tested, "measures": measures})
 
 
-def encoders(settings: Report, config: Mapping[str, Any]) -> dict[str, str]:
-    """The model folder behind each row of the table; a row that the config does not know is its own."""
-    embed = config.get("embed") or {}
-    return {model: str((embed.get(model) or {}).get("encoder", model)) for model in settings.models}
+def model_folders(settings: Report, results: Path, config: Mapping[str, Any]) -> dict[str, Path]:
+    """The model folder behind each row of the table, there or not; a row that the config does not know is its own."""
+    embed = {model: (config.get("embed") or {}).get(model) or {} for model in settings.models}
+    return {
+        model: Path(about["weights"]) if about.get("weights") else results / "models" / about.get("encoder", model)
+        for model, about in embed.items()
+    }
 
 
 def read_json(path: Path, stage: str) -> dict[str, Any]:
@@ -229,15 +235,15 @@ def read_json(path: Path, stage: str) -> dict[str, Any]:
 def overlaps(settings: Report, results: Path, config: Mapping[str, Any], tasks: list[Task]) -> list[str]:
     """A line per model that was pretrained on recordings of test participants: of how many, in which tasks."""
     lines = []
-    for model, encoder in encoders(settings, config).items():
-        about = read_json(results / "models" / encoder / "data.json", "pretrain")
-        seen = about.get("datasets") if about.get("trained") else None
+    for model, folder in model_folders(settings, results, config).items():
+        about = read_json(folder / "data.json", "pretrain")
+        seen = about.get("participants") if about.get("trained") else None
         counts = [(task, len(_common(task, seen))) for task in tasks] if isinstance(seen, dict) else []
         shares = [f"{n} of {len(task.tested)} ({task.name})" for task, n in counts if n]
         if shares:
-            lines.append(
-                f"{model} was pretrained on recordings, not on targets, of test participants: {', '.join(shares)}"
-            )
+            everyone = all(n == len(task.tested) for task, n in counts)
+            whose = "all test participants" if everyone else f"test participants: {', '.join(shares)}"
+            lines.append(f"{model} was pretrained on recordings, not on targets, of {whose}")
     return lines
 
 

@@ -18,11 +18,17 @@ class Report(Settings):
     tasks: list[str] = Field(min_length=1, description="Keys of the probe block, in column order.")
     reference: str = Field("connectome", description="The model that every other one is tested against.")
     pairs: list[tuple[str, str]] = Field([], description="Further pairs of models to test: [better?, than].")
+    curves: list[str] = Field(
+        [],
+        description="Keys of the embed block, snapshots of a model, that are drawn against the step of training and "
+        "neither listed nor tested.",
+    )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the intervals.")
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        for name, values in (("models", self.models), ("tasks", self.tasks)):
+        rows = [*self.models, *self.curves]
+        for name, values in (("models", self.models), ("tasks", self.tasks), ("models and curves", rows)):
             twice = sorted({value for value in values if values.count(value) > 1})
             if twice:
                 raise ValueError(f"{name} lists '{twice[0]}' twice; list it once")

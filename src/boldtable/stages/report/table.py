@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,11 @@ from boldtable.stages.report.read import Cell, Task
 from boldtable.stages.report.settings import Report
 
 LOWER_IS_BETTER = {"mae", "mean_rank"}
+# Where a metric ends, an interval ends too.
+RANGES = {
+    "balanced_accuracy": (0, 1), "accuracy": (0, 1), "auroc": (0, 1), "f1": (0, 1), "mae": (0, math.inf),
+    "mean_rank": (1, math.inf), "r2": (-math.inf, 1), "pearson_r": (-1, 1),
+}  # fmt: skip
 COLUMNS = [
     "row", "task", "dataset", "kind", "target", "model", "metric", "primary", "n_splits", "n_train", "n_val", "n_test",
     "mean", "sd", "ci_low", "ci_high", "chance", "best", "p_best", "p_best_holm", "reference", "difference",
@@ -97,12 +102,12 @@ def _task_rows(settings: Report, task: Task) -> Iterator[dict[str, Any]]:
 
 def _score_row(settings: Report, task: Task, model: str, metric: str) -> dict[str, Any]:
     cell = task.cells[model]
-    found = _summary(cell, metric, settings.confidence)
+    found = bounded_summary(cell, metric, settings.confidence)
     own = model == settings.reference
     return {
         "row": "score", "model": model, "metric": metric, "primary": metric == task.primary, "n_splits": found.n,
         **cell.counts, "mean": found.mean, "sd": found.sd, "ci_low": found.low, "ci_high": found.high,
-        "chance": _chance(task, metric), "best": False, "reference": "" if own else settings.reference,
+        "chance": chance_level(task, metric), "best": False, "reference": "" if own else settings.reference,
         **({} if own else _difference(settings, task, model, settings.reference, metric)),
     }  # fmt: skip
 
@@ -123,14 +128,18 @@ def _trace(task: Task, cell: Cell) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _summary(cell: Cell, metric: str, confidence: float) -> statistics.Summary:
-    """Mean, sd and interval; an accuracy without training part (a fingerprint) has Wilson's interval."""
+def bounded_summary(cell: Cell, metric: str, confidence: float) -> statistics.Summary:
+    """Mean, sd and interval over the splits, cut off where the metric ends.
+
+    An accuracy without a training part (a fingerprint) has Wilson's interval.
+    """
     counts = cell.counts
     found = statistics.summary(cell.values[metric].to_numpy(), counts["n_train"], counts["n_test"], confidence)
     if metric == "accuracy" and counts["n_train"] == 0 and found.n:
         low, high = statistics.wilson(found.mean * counts["n_test"], counts["n_test"], confidence)
-        return statistics.Summary(found.mean, found.sd, low, high, found.n)
-    return found
+        return replace(found, low=low, high=high)
+    low, high = (float(np.clip(end, *RANGES.get(metric, (-math.inf, math.inf)))) for end in (found.low, found.high))
+    return replace(found, low=low, high=high)
 
 
 def _paired(task: Task, one: str, two: str, metric: str) -> tuple[pd.Series, pd.Series]:
@@ -162,7 +171,7 @@ def _best(task: Task) -> str:
     return max(means, key=lambda model: means[model] if math.isfinite(means[model]) else -math.inf)
 
 
-def _chance(task: Task, metric: str) -> float:
+def chance_level(task: Task, metric: str) -> float:
     """What guessing yields; NaN where that depends on the distribution of the target (accuracy, F1, MAE)."""
     if metric == "balanced_accuracy" and task.n_classes:
         return 1 / task.n_classes

@@ -1,45 +1,47 @@
-"""One command per stage (arguments → one call; errors → exit codes) and the user's helpers."""
+"""One command per stage, and what a stage needs beside it: arguments → one call."""
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from boldtable import __version__
-from boldtable.errors import BoldtableError
-
-app = typer.Typer(
-    help="BOLD in, table out: fMRI cohorts from BIDS to a benchmark table that can be trusted.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
+from boldtable.cli.options import (
+    AtlasOption,
+    DatasetOption,
+    OutOption,
+    ParticipantsOption,
+    QCOption,
+    RunsOption,
+    SettingsOption,
+    app,
 )
-
-SettingsOption = Annotated[
-    str, typer.Option("--settings", help="The stage's block of the config: a YAML file, or inline JSON.")
-]
-OutOption = Annotated[Path, typer.Option("--out", help="What the command writes.")]
-DatasetOption = Annotated[str, typer.Option("--dataset", help="Name of the dataset.")]
-RunsOption = Annotated[Path, typer.Option("--runs", help="Table of runs.")]
-ParticipantsOption = Annotated[Path, typer.Option("--participants", help="Table of participants.")]
-AtlasOption = Annotated[Path, typer.Option("--atlas", help="Atlas table.")]
-QCOption = Annotated[Path, typer.Option("--qc", help="QC table of the dataset.")]
 
 
 @app.command()
 def preprocess(
     settings: SettingsOption,
-    participant: Annotated[str, typer.Option("--participant", help="Participant, without 'sub-'.")],
+    dataset: DatasetOption,
+    participant: Annotated[str, typer.Option("--participant", help="Participant such as 01, or a session: 01_ses-1.")],
     out: OutOption,
+    ready: Annotated[Path | None, typer.Option("--ready", help="What 'boldtable fsaverage' wrote.")] = None,
+    threads: Annotated[int, typer.Option("--threads", help="Counts before the settings; 0: those.")] = 0,
+    memory_mb: Annotated[int, typer.Option("--memory-mb", help="Counts before the settings; 0: those.")] = 0,
 ) -> None:
     """A raw BIDS participant → fMRIPrep derivatives."""
     from boldtable.stages import preprocess as stage
 
-    stage.run(stage.Preprocess.load(settings), participant=participant, out=out)
+    given = stage.Preprocess.load(settings)
+    stage.run(given, dataset, participant, out, ready=ready, threads=threads, memory_mb=memory_mb)
+
+
+@app.command()
+def fsaverage(settings: SettingsOption, out: OutOption) -> None:
+    """Before preprocess, once per dataset: check everything, and copy fsaverage out of the image."""
+    from boldtable.stages import preprocess as stage
+
+    stage.fsaverage(stage.Preprocess.load(settings), out=out)
 
 
 @app.command()
@@ -85,11 +87,34 @@ def clean(
     settings: SettingsOption,
     parcels: Annotated[Path, typer.Option("--parcels", help="Parcel signals of the shard.")],
     out: OutOption,
+    population: Annotated[
+        Path | None, typer.Option("--population", help="Population statistics, for normalise 'population'.")
+    ] = None,
 ) -> None:
     """A shard of parcel signals × one recipe → tensors."""
     from boldtable.stages import clean as stage
 
-    stage.run(stage.Clean.load(settings), parcels=parcels, out=out)
+    stage.run(stage.Clean.load(settings), parcels=parcels, out=out, population=population)
+
+
+@app.command()
+def population(
+    settings: SettingsOption,
+    parcels: Annotated[
+        list[Path], typer.Option("--parcels", help="Folder of a dataset's parcel signals; once per dataset.")
+    ],
+    runs: Annotated[
+        list[Path], typer.Option("--runs", help="Table of runs of a dataset; once per dataset, in the same order.")
+    ],
+    out: OutOption,
+    splits: Annotated[
+        Path | None, typer.Option("--splits", help="Splits of the task that population_split names.")
+    ] = None,
+) -> None:
+    """Parcel signals of declared datasets × one recipe → the median and range that normalise 'population' uses."""
+    from boldtable.stages import clean as stage
+
+    stage.fit(stage.Clean.load(settings), parcels=parcels, runs=runs, out=out, splits=splits)
 
 
 @app.command()
@@ -101,6 +126,10 @@ def qc(
     tensors: Annotated[Path, typer.Option("--tensors", help="Folder of the dataset's tensors.")],
     atlas: AtlasOption,
     out: OutOption,
+    summary: Annotated[
+        Path | None,
+        typer.Option("--summary", help="Where the summary goes; qc_summary.parquet beside --out if not given."),
+    ] = None,
 ) -> None:
     """Parcels + tensors of a dataset → one row per run: measures, keep or drop, and why."""
     from boldtable.stages import qc as stage
@@ -113,6 +142,7 @@ def qc(
         tensors=tensors,
         atlas=atlas,
         out=out,
+        summary=summary,
     )
 
 
@@ -195,12 +225,16 @@ def probe(
 
 @app.command()
 def ledger(
-    qc: Annotated[list[Path], typer.Option("--qc", help="QC table of a dataset; once per dataset.")], out: OutOption
+    qc: Annotated[list[Path], typer.Option("--qc", help="QC table of a dataset; once per dataset.")],
+    out: OutOption,
+    preprocess: Annotated[
+        list[Path] | None, typer.Option("--preprocess", help="Folder of a dataset's fMRIPrep records, or one record.")
+    ] = None,
 ) -> None:
     """QC tables of all datasets → the ledger: every run that dropped out anywhere, and why."""
     from boldtable.stages import report as stage
 
-    stage.ledger(qc=qc, out=out)
+    stage.ledger(qc=qc, out=out, preprocess=preprocess or [])
 
 
 @app.command()
@@ -217,86 +251,3 @@ def report(
     from boldtable.stages import report as stage
 
     stage.run(stage.Report.load(settings), table=table, results=results, config=config, out=out)
-
-
-@app.command()
-def simulate(
-    folder: Annotated[Path, typer.Argument(help="Folder that receives the cohorts.")],
-    participants: Annotated[int, typer.Option(help="Participants per cohort.")] = 48,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 21,
-    workers: Annotated[int, typer.Option(help="Processes; 0 means one per core.")] = 0,
-) -> None:
-    """Write the two simulated cohorts: raw-BIDS skeleton, fMRIPrep-style derivatives, known truth, planted faults."""
-    from boldtable.simulate import cohort
-
-    cohort(folder, participants=participants, seed=seed, workers=workers or os.cpu_count() or 1)
-
-
-@app.command()
-def check(config: Annotated[str, typer.Argument(help="A config file.")]) -> None:
-    """Check a config file: keys, ranges, and that its blocks agree with each other."""
-    from boldtable.study import Study
-
-    Study.load(config).check()
-    typer.echo(f"{config}: fine")
-
-
-@app.command()
-def init(folder: Annotated[Path, typer.Argument(help="Folder to start a study in.")] = Path()) -> None:
-    """Write a config.yaml to start from, with every block explained."""
-    from boldtable.generate import starter
-    from boldtable.store import write_text
-
-    path = folder / "config.yaml"
-    if path.exists():
-        raise BoldtableError(f"{path} is there already; it is left as it is")
-    write_text(path, starter())
-    typer.echo(f"wrote {path}; fill in the paths, then: boldtable check {path}")
-
-
-@app.command()
-def doctor() -> None:
-    """Say what this machine has: versions, cores, GPU, container engines, atlas cache."""
-    from boldtable import doctor as helper
-
-    helper.run()
-
-
-@app.command()
-def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder for the demo's data and results.")] = Path("demo"),
-    cores: Annotated[int, typer.Option(help="Cores to use; 0 means all.")] = 0,
-    participants: Annotated[int, typer.Option(help="Simulated participants per cohort.")] = 48,
-) -> None:
-    """Simulate two cohorts, run the whole workflow on them and print the table."""
-    from boldtable import demo as helper
-
-    raise typer.Exit(helper.run(folder, cores=cores, participants=participants))
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Options of every command."""
-
-
-def main() -> None:
-    """Run the command line: an error a user can mend is one line and exit code 2; anything else keeps its traceback."""
-    try:
-        app()
-    except BoldtableError as error:
-        print(f"boldtable: error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

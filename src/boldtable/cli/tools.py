@@ -1,0 +1,120 @@
+"""What a user runs by hand beside the stages: try, start, check, look, hand on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from boldtable.cli.options import AtlasOption, DatasetOption, OutOption, RecipeOption, ResultsOption, app
+from boldtable.errors import BoldtableError
+
+
+@app.command()
+def import_weights(
+    checkpoint: Annotated[Path, typer.Argument(help="The published Brain-Semantoks checkpoint (.pth).")],
+    atlas: AtlasOption,
+    out: OutOption,
+    network_order: Annotated[
+        str, typer.Option(help="The atlas's names of the nine networks, in the checkpoint's order, with commas.")
+    ] = "Vis,SomMot,DorsAttn,SalVentAttn,Limbic,Cont,Default,Subcortex,Cerebellum",
+) -> None:
+    """The published Brain-Semantoks checkpoint → a model folder, every tensor of it accounted for."""
+    from boldtable.stages import embed as stage
+
+    networks = [name.strip() for name in network_order.split(",")]
+    stage.import_weights(checkpoint, atlas=atlas, out=out, networks=networks)
+
+
+@app.command()
+def export(
+    dataset: DatasetOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the BIDS dataset: new or empty.")],
+    results: ResultsOption = Path("results"),
+    recipe: RecipeOption = None,
+) -> None:
+    """The kept parcel series of a dataset → a BIDS-Derivatives dataset (TSV, JSON, atlas labels, participants)."""
+    from boldtable import export as helper
+    from boldtable.results import dataset as opened
+
+    helper.run(opened(results, dataset, recipe), out)
+
+
+@app.command()
+def figure(
+    kind: Annotated[
+        str, typer.Argument(help="carpet or motion (of a run), coverage (of a run or a dataset), qcfc (of a dataset).")
+    ],
+    dataset: DatasetOption,
+    out: Annotated[Path, typer.Option("--out", help="The picture, .png or .svg.")],
+    results: ResultsOption = Path("results"),
+    recipe: RecipeOption = None,
+    participant: Annotated[str | None, typer.Option("--participant", help="Which run: participant.")] = None,
+    session: Annotated[str | None, typer.Option("--session", help="Which run: session.")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="Which run: task.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Which run: its run label.")] = None,
+    acquisition: Annotated[str | None, typer.Option("--acquisition", help="Which run: acquisition.")] = None,
+) -> None:
+    """A picture for quality control: carpet plot, motion, coverage on a glass brain, or QC-FC."""
+    from boldtable import draw
+    from boldtable.results import dataset as opened
+
+    wanted = {"participant": participant, "session": session, "task": task, "run": run, "acquisition": acquisition}
+    draw.run(kind, opened(results, dataset, recipe), wanted, out)
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="Folder that receives the cohorts.")],
+    participants: Annotated[int, typer.Option(help="Participants per cohort.")] = 48,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 21,
+    workers: Annotated[int, typer.Option(help="Processes; 0 means one per core.")] = 0,
+) -> None:
+    """Write the two simulated cohorts: raw-BIDS skeleton, fMRIPrep-style derivatives, known truth, planted faults."""
+    from boldtable.simulate import cohort
+
+    cohort(folder, participants=participants, seed=seed, workers=workers or os.cpu_count() or 1)
+
+
+@app.command()
+def check(config: Annotated[str, typer.Argument(help="A config file.")]) -> None:
+    """Check a config file: keys, ranges, and that its blocks agree with each other."""
+    from boldtable.study import Study
+
+    Study.load(config).check()
+    typer.echo(f"{config}: fine")
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="Folder to start a study in.")] = Path()) -> None:
+    """Write a config.yaml to start from, with every block explained."""
+    from boldtable.generate import starter
+    from boldtable.store import write_text
+
+    path = folder / "config.yaml"
+    if path.exists():
+        raise BoldtableError(f"{path} is there already; it is left as it is")
+    write_text(path, starter())
+    typer.echo(f"wrote {path}; fill in the paths, then: boldtable check {path}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has: versions, cores, GPU, container engines, atlas cache."""
+    from boldtable import doctor as helper
+
+    helper.run()
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder for the demo's data and results.")] = Path("demo"),
+    cores: Annotated[int, typer.Option(help="Cores to use; 0 means all.")] = 0,
+    participants: Annotated[int, typer.Option(min=20, help="Simulated participants per cohort.")] = 48,
+) -> None:
+    """Simulate two cohorts, run the whole workflow on them and print the table."""
+    from boldtable import demo as helper
+
+    raise typer.Exit(helper.run(folder, cores=cores, participants=participants))

@@ -1,0 +1,90 @@
+"""Scores of models and curves of their training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+
+from boldtable.figures.style import COLOURS, SERIES, say_empty
+
+LOSSES = {
+    "loss": "total", "total": "total", "cls_loss": "CLS", "cls": "CLS", "token_loss": "token", "tokens": "token",
+    "network_loss": "network", "network": "network",
+}  # fmt: skip
+MAX_POINTS = 400
+
+
+def dots(ax: Axes, scores: pd.DataFrame, summary: pd.DataFrame, chance: float | None, bold: Sequence[str] = ()) -> None:
+    """One line per model: a dot per split, the mean and its interval, and chance as a broken line.
+
+    `scores` has model, split and value; `summary` has model, mean, ci_low and ci_high in the order to draw, first on
+    top; models in `bold` are emphasised. A split sits at the same height within its line for every model.
+    """
+    models = [str(model) for model in summary["model"]]
+    for row, (_, line) in enumerate(summary.iterrows()):
+        colour = COLOURS["one"] if line["model"] in bold else COLOURS["muted"]
+        mine = scores.loc[scores["model"] == line["model"]].sort_values("split")
+        heights = row + np.linspace(-0.26, 0.26, len(mine)) if len(mine) > 1 else np.full(len(mine), float(row))
+        ax.plot([line["ci_low"], line["ci_high"]], [row, row], color=colour, linewidth=1.8)
+        ax.scatter(mine["value"], heights, s=14, color=colour, alpha=0.45, linewidths=0, zorder=3)
+        ax.scatter([line["mean"]], [row], s=46, color=colour, edgecolors=COLOURS["paper"], linewidths=1.2, zorder=4)
+    if chance is not None:
+        ax.axvline(chance, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    ax.set_yticks(range(len(models)), models)
+    ax.tick_params(axis="y", labelcolor=COLOURS["ink"])
+    ax.set_ylim(len(models) - 0.45, -0.55)
+    ax.grid(visible=False, axis="y")
+
+
+def training_curves(ax: Axes, frame: pd.DataFrame) -> None:
+    """The total loss and its parts against the step, epoch means over faint steps; draws the `LOSSES` there are."""
+    parts = {label: column for column, label in reversed(LOSSES.items()) if _has_values(frame, column)}
+    for colour, (label, column) in zip(SERIES, reversed(parts.items()), strict=False):
+        _curve(ax, frame, column, COLOURS[colour], label)
+    if parts:
+        ax.legend(ncols=2, loc="best")
+    else:
+        say_empty(ax, "no loss recorded")
+    ax.set_xlabel("step")
+    ax.set_title("Loss")
+
+
+def token_similarity(ax: Axes, frame: pd.DataFrame) -> None:
+    """Mean cosine similarity between the tokens of one sample against the step: 1 (broken line) means collapse."""
+    if _has_values(frame, "token_similarity"):
+        _curve(ax, frame, "token_similarity", COLOURS["four"])
+        ax.axhline(1, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)))
+        ax.set_ylim(top=1.04)
+    else:
+        say_empty(ax, "not recorded")
+    ax.set_xlabel("step")
+    ax.set_title("Token similarity")
+
+
+def _curve(ax: Axes, frame: pd.DataFrame, column: str, colour: str, label: str | None = None) -> None:
+    """Epoch means as the line and single steps faint behind it; only steps where there are too few epochs."""
+    known = frame[[name for name in ("step", "epoch", column) if name in frame]].apply(pd.to_numeric, errors="coerce")
+    known = known.dropna().sort_values("step")
+    epochs = known.groupby("epoch").mean() if "epoch" in known else known.iloc[:0]
+    step, value = _thin(known, column)
+    if 4 <= len(epochs) < len(known):
+        ax.plot(step, value, color=colour, alpha=0.22, linewidth=0.8)
+        step, value = _thin(epochs, column)
+    ax.plot(step, value, color=colour, label=label, marker="o" if len(step) == 1 else None)
+
+
+def _thin(known: pd.DataFrame, column: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Step and value, averaged in at most `MAX_POINTS` blocks: long logs keep the file small."""
+    blocks = np.array_split(known[["step", column]].to_numpy(dtype=float), min(MAX_POINTS, len(known)))
+    means = np.array([block.mean(axis=0) for block in blocks])
+    return means[:, 0], means[:, 1]
+
+
+def _has_values(frame: pd.DataFrame, column: str) -> bool:
+    if column not in frame or "step" not in frame:
+        return False
+    return bool(pd.to_numeric(frame[column], errors="coerce").notna().any())

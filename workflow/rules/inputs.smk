@@ -1,0 +1,147 @@
+"""Which files depend on which: input and params functions of the rules, named <stage>_<what they give>."""
+
+
+def preprocess_records(dataset):
+    """What fMRIPrep has to finish: a record per participant or session (those of the config, else of a listing)."""
+    from boldtable.stages.preprocess import records
+
+    units = records(config["preprocess"][dataset])
+    return [f"results/{dataset}/fsaverage.json", *(f"results/{dataset}/preprocess/{unit}.json" for unit in units)]
+
+
+def ledger_records(wildcards):
+    return [record for dataset in PREPROCESSED for record in preprocess_records(dataset)]
+
+
+def collect_sources(wildcards):
+    """The folder, or what fMRIPrep makes of it, and the tables that exist already (collect looks for them here)."""
+    settings = config["collect"][wildcards.dataset]
+    folder = Path(settings["derivatives"])
+    above = [folder.resolve(), *folder.resolve().parents[:2]]  # the folder may be there only later
+    tables = [settings.get("participants") or str(path / "participants.tsv") for path in above]
+    tables += [table["table"] for table in settings.get("phenotypes", [])]
+    tables += [path for path in [settings.get("filters")] if isinstance(path, str)]
+    made = preprocess_records(wildcards.dataset) if wildcards.dataset in PREPROCESSED else [str(folder)]
+    return made + [path for path in dict.fromkeys(tables) if Path(path).exists()]
+
+
+def parcellate_digest(wildcards):
+    """Changes exactly when a run of this shard is added, removed or repaired."""
+    return shards(wildcards.dataset).get(wildcards.shard, "none")
+
+
+def clean_parcels(wildcards):
+    atlas = config["clean"][wildcards.recipe]["atlas"]
+    return f"results/{wildcards.dataset}/parcels/{atlas}/{wildcards.shard}.parquet"
+
+
+def population_parcels(wildcards):
+    """Every shard of the datasets that the recipe's statistics are fitted on."""
+    settings = config["clean"][wildcards.recipe]
+    return [path for dataset in settings["population"] for path in every_shard(dataset, f"parcels/{settings['atlas']}")]
+
+
+def population_splits(wildcards):
+    """The splits of the task that the recipe names, if it names one."""
+    named = config["clean"][wildcards.recipe].get("population_split")
+    return [f"results/splits/{named.split('/')[0]}.parquet"] if named else []
+
+
+def population_folders(wildcards):
+    """One --parcels and one --runs argument per dataset, in the same order, and --splits where the recipe names one."""
+    settings = config["clean"][wildcards.recipe]
+    pairs = [
+        "--parcels",
+        f"results/{{dataset}}/parcels/{settings['atlas']}",
+        "--runs",
+        "results/{dataset}/runs.parquet",
+    ]
+    folders = [part.format(dataset=dataset) for dataset in settings["population"] for part in pairs]
+    return folders + [part for path in population_splits(wildcards) for part in ("--splits", path)]
+
+
+def clean_population(wildcards):
+    """The population statistics, for the recipes that use them."""
+    fitted = config["clean"][wildcards.recipe].get("normalise") == "population"
+    return [f"results/population/{wildcards.recipe}.parquet"] if fitted else []
+
+
+def population_argument(wildcards):
+    return [part for path in clean_population(wildcards) for part in ("--population", path)]
+
+
+def qc_shards(wildcards):
+    folders = [f"parcels/{QC_ATLAS}", f"tensors/{QC_RECIPE}"]
+    return [path for folder in folders for path in every_shard(wildcards.dataset, folder)]
+
+
+def model_tensors(stage):
+    """Input function: every shard that a model of this stage reads."""
+
+    def paths(wildcards):
+        settings = config[stage][wildcards.model]
+        datasets = settings.get("datasets", [wildcards.get("dataset")])
+        return [path for dataset in datasets for path in every_shard(dataset, f"tensors/{settings['recipe']}")]
+
+    return paths
+
+
+def model_atlas(stage):
+    """Input function: the atlas table of the recipe that a model of this stage reads."""
+
+    def path(wildcards):
+        return f"results/atlases/{config['clean'][config[stage][wildcards.model]['recipe']]['atlas']}.parquet"
+
+    return path
+
+
+def pretrain_folders(wildcards):
+    """One --tensors and one --qc argument per dataset, in the same order."""
+    settings = config["pretrain"][wildcards.model]
+    pairs = ["--tensors", f"results/{{dataset}}/tensors/{settings['recipe']}", "--qc", "results/{dataset}/qc.parquet"]
+    return [part.format(dataset=dataset) for dataset in settings["datasets"] for part in pairs]
+
+
+def pretrain_grouping(wildcards):
+    """The file that says which parcels share a token, where the model's tokenizer is one."""
+    tokenizer = config["pretrain"][wildcards.model].get("tokenizer", "network")
+    return [tokenizer] if tokenizer.endswith(".tsv") else []
+
+
+def embed_weights(wildcards):
+    """The model folder, for encoders with weights: one that the pretrain block makes, or one made elsewhere."""
+    settings = config["embed"][wildcards.model]
+    given, encoder = settings.get("weights"), settings.get("encoder")
+    return [given] if given else [f"results/models/{encoder}"] if encoder in config["pretrain"] else []
+
+
+def embed_folders(wildcards):
+    """The --tensors argument, and --weights where the encoder has some that its settings do not name."""
+    settings = config["embed"][wildcards.model]
+    folders = [] if settings.get("weights") else embed_weights(wildcards)
+    tensors = f"results/{wildcards.dataset}/tensors/{settings['recipe']}"
+    return ["--tensors", tensors, *(part for folder in folders for part in ("--weights", folder))]
+
+
+def task_file(pattern):
+    """Input function: a file of the task's dataset."""
+    return collect(pattern, dataset=lookup("probe/{task}/dataset", within=config))
+
+
+def report_rows(wildcards):
+    """The rows of a table and those drawn as curves."""
+    settings = config["report"][wildcards.table]
+    return [*settings["models"], *settings.get("curves", [])]
+
+
+def report_models(wildcards):
+    """The models with weights behind the table's rows, for their curves."""
+    encoders = {config["embed"][model].get("encoder") for model in report_rows(wildcards)}
+    given = {config["embed"][model].get("weights") for model in report_rows(wildcards)} - {None}
+    return [f"results/models/{encoder}" for encoder in sorted(encoders & set(config["pretrain"]))] + sorted(given)
+
+
+def report_scores(wildcards):
+    """Scores and predictions of every row of a table on every task of it."""
+    tasks, ends = config["report"][wildcards.table]["tasks"], ("parquet", "predictions.parquet")
+    return expand("results/scores/{model}/{task}.{end}", model=report_rows(wildcards), task=tasks, end=ends)
