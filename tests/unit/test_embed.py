@@ -387,5 +387,5 @@ def test_a_study_knows_its_snapshots_and_weights(tmp_path: Path) -> None:
     (tmp_path / "derivatives/sub-01").mkdir(parents=True)
     collect = {"aurora": {"derivatives": str(tmp_path / "derivatives")}}
     there = study_module.Study.parse({**given.model_dump(mode="json"), "collect": collect})
-    with pytest.raises(InputError, match=r"embed\.row\.weights: no such model folder: .*published"):
+    with pytest.raises(InputError, match=r"embed\.row\.weights: no such folder: .*published"):
         there.check_folders()

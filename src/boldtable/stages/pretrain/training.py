@@ -44,7 +44,13 @@ class Training:
         self.log = Log(device, batches.size, batches.names)
         self._parameters = list(objective.student_parameters())
         self._optimiser = torch.optim.AdamW(self._parameters, lr=0.0, fused=True)
-        self._losses: Callable[..., dict[str, Tensor]] = torch.compile(objective) if settings.compile else objective
+        self._losses: Callable[..., dict[str, Tensor]] = objective
+        if settings.compile and self.processes.size == 1:
+            self._losses = torch.compile(objective)
+        elif settings.compile:
+            # The encoders alone: what processes exchange in the losses stays out of compiled code.
+            objective.student.compile()
+            objective.teacher.compile()
         self._peak_lr = settings.lr * batches.size / 256
         self._warmup = int(min(settings.warmup_epochs * batches.per_epoch, _WARMUP_SHARE * batches.total))
         self._autocast = precision(settings, device) == torch.bfloat16
