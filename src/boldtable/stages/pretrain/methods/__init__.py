@@ -11,6 +11,8 @@ from pydantic import Discriminator, Tag
 
 from boldtable.errors import SettingsError, nearest
 from boldtable.stages.pretrain.methods.semantoks import PretrainSemantoks
+from boldtable.stages.pretrain.methods.semantoks_mae import PretrainSemantoksMAE
+from boldtable.stages.pretrain.methods.semantoks_simclr import PretrainSemantoksSimCLR
 from boldtable.stages.pretrain.settings import Pretrain
 
 DEFAULT = "semantoks"
@@ -26,6 +28,8 @@ METHODS: dict[str, type[Pretrain]] = {
     name(settings): settings
     for settings in (
         PretrainSemantoks,
+        PretrainSemantoksMAE,
+        PretrainSemantoksSimCLR,
     )
 }  # fmt: skip
 
