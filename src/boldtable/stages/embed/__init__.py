@@ -54,6 +54,11 @@ class Embed(Settings):
         "model",
         description="model: tensors of another TR than the model's are refused; native: they are taken frame by frame.",
     )
+    halves: bool = Field(
+        False,
+        description="Embed the two halves of every run too, for fingerprint tasks across halves; the other tasks do "
+        "not see them.",
+    )
     max_missing: float = Field(
         0.5,
         ge=0,
@@ -73,6 +78,8 @@ class Embed(Settings):
         only = [name for name in ("snapshot", "pooling", "window_frames") if getattr(self, name) is not None]
         if self.encoder in BUILT_IN and only:
             raise ValueError(f"encoder '{self.encoder}' has no weights, so it takes no {only[0]}")
+        if self.encoder == "nuisance" and self.halves:
+            raise ValueError("encoder 'nuisance' knows whole runs only: leave halves false")
         return self
 
 
@@ -98,7 +105,7 @@ def run(
         encoder = encoders.Network(settings, folder, table, made) if folder else encoders.Connectome(table)
         about = {"features": encoder.features, "tensors_sha256": store.sha256_json(made)}
         inputs = [qc, atlas, *([folder / "model.safetensors"] if folder else [])]
-        blocks, size = (encoder.block(rows) for rows in tables.shards(paths, kept)), encoder.size
+        blocks, size = (encoder.block(rows) for rows in tables.shards(paths, kept, settings.halves)), encoder.size
     tables.write(out, blocks, size, store.Provenance("embed", settings, inputs, **about), kept["shard"].nunique())
 
 
