@@ -124,9 +124,10 @@ SCHEMES = {
 
 
 def cohort(n: int, n_classes: int, family_size: int, order: np.random.Generator) -> pd.DataFrame:
-    """Classes at three sites and in two datasets, families of random members across all of them."""
+    """Classes at three sites and in two datasets; a third are in families of random members across all of them."""
     who = people({f"class {index}": n for index in range(n_classes)}, family_size)
-    who["group"] = order.permutation(who["group"])
+    alone = [f"alone {index}" for index in who.index]
+    who["group"] = order.permutation(np.where(who.index < len(who) // 3, who["group"], alone))
     who["site"] = order.permutation(np.resize(["A", "B", "C"], len(who)))
     who["dataset"] = order.permutation(np.resize(["aurora", "aurora", "borealis"], len(who)))
     return who
