@@ -113,7 +113,9 @@ class Study(Settings):
                 _folder(f"collect.{name}.derivatives", collect.derivatives)
             for table in collect.phenotypes:
                 if not table.table.is_file():
-                    raise InputError(f"collect.{name}.phenotypes: no such table: {table.table}")
+                    raise InputError(
+                        f"collect.{name}.phenotypes: no such table: {table.table.absolute()}; correct 'table'"
+                    )
         for name, embed in self.embed.items():
             if embed.weights is not None:
                 _folder(f"embed.{name}.weights", embed.weights)
@@ -152,6 +154,9 @@ def _free(block: str, names: Iterable[str], taken: Iterable[str]) -> None:
 
 def _folder(place: str, path: Path) -> None:
     if not path.is_dir():
-        raise InputError(f"{place}: no such folder: {path}")
+        seen = "" if path.is_absolute() else f" ({path.absolute()})"
+        raise InputError(
+            f"{place}: no such folder: {path}{seen}; correct it in the config, or choose another --directory"
+        )
     if not any(path.iterdir()):
-        raise InputError(f"{place}: the folder is empty: {path}")
+        raise InputError(f"{place}: the folder is empty: {path}; fill it or name another in the config")
