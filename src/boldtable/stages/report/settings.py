@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from boldtable.errors import nearest
+from boldtable.expansion import BASELINES, UNTRAINED
 from boldtable.settings import Settings
 
 
@@ -23,6 +24,25 @@ class Report(Settings):
         description="Keys of the embed block, snapshots of a model, that are drawn against the step of training and "
         "neither listed nor tested.",
     )
+    baselines: bool | list[str] = Field(
+        True,
+        description=f"Rows that every table has, before the others: {', '.join(BASELINES)}. true adds them all, a list "
+        "those it names, false none; they read the recipe of qc unless the embed block says otherwise.",
+    )
+    untrained: int = Field(
+        UNTRAINED,
+        ge=0,
+        description="For every trained model, how many untrained ones stand before it: the same but for training, each "
+        "of another seed. Three show how much the first weights alone decide; 0 adds none.",
+    )
+    attribution: list[str] = Field(
+        [],
+        description="Keys of the embed block that are also probed without each network of their atlas, and with each "
+        "alone: rows that are added to the curves, and drawn.",
+    )
+    networks: list[str] = Field(
+        [], description="The networks for attribution; empty takes those of the atlas where its source is built in."
+    )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the intervals.")
 
     @model_validator(mode="after")
@@ -35,6 +55,9 @@ class Report(Settings):
         for model in [self.reference, *(model for pair in self.pairs for model in pair)]:
             if model not in self.models:
                 raise ValueError(f"'{model}' (reference or pair) is not among the models{nearest(model, self.models)}")
+        for baseline in self.baselines if isinstance(self.baselines, list) else []:
+            if baseline not in BASELINES:
+                raise ValueError(f"baselines: '{baseline}' is none{nearest(baseline, BASELINES)}")
         for better, than in self.pairs:
             if better == than:
                 raise ValueError(f"the pair [{better}, {than}] tests a model against itself")
