@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from boldtable.errors import InputError, nearest
 from boldtable.models.base import Encoder, InputSpec, check_tensors
+from boldtable.models.brain_jepa import BrainJepa
 from boldtable.models.semantoks import Semantoks, SemantoksConfig
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -43,7 +44,10 @@ def _semantoks(config: Mapping[str, Any], spec: InputSpec) -> Semantoks:
 
 
 # What a folder's "kind" may be, and how to build it before its weights are read.
-KINDS: dict[str, Callable[[Mapping[str, Any], InputSpec], nn.Module]] = {Semantoks.kind: _semantoks}
+KINDS: dict[str, Callable[[Mapping[str, Any], InputSpec], nn.Module]] = {
+    Semantoks.kind: _semantoks,
+    BrainJepa.kind: BrainJepa.from_config,
+}
 
 
 def save_model(folder: Path, encoder: StoredEncoder, card: str) -> None:
