@@ -13,7 +13,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,10 +37,7 @@ _STD = 0.02  # of the initial weights
 
 @dataclass(frozen=True)
 class BrainJepaConfig:
-    """The architecture of the encoder; `n_components` gradients place each of `n_parcels`.
-
-    The patches of a window are `patch_frames` long; windows of other lengths than `window_frames` are taken too.
-    """
+    """The architecture of the encoder; windows of other lengths than `window_frames` are taken too."""
 
     n_parcels: int
     window_frames: int = 160
@@ -130,7 +127,7 @@ class BrainJepa(nn.Module):
             raise SettingsError(f"brain-jepa: gradients of shape {tuple(gradients.shape)}, expected {shape}")
         self.patch = nn.Linear(config.patch_frames, config.width)
         self.positions = GradientPositions(config.width, config.n_components)
-        self.blocks = jepa_blocks(config.width, config.heads, config.depth)
+        self.blocks = _blocks(config.width, config.heads, config.depth)
         self.norm = nn.LayerNorm(config.width, eps=_EPS)
         self.register_buffer("gradients", torch.zeros(shape) if gradients is None else gradients.float().clone())
         initialise(self)
@@ -193,7 +190,7 @@ class BrainJepa(nn.Module):
         n_patches = patches.shape[1] // self.config.n_parcels
         positions = self.positions(self.gradients, n_patches).flatten(0, 1)
         if kept is not None:
-            patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[-1]))
+            patches = tokens_at(patches, kept)
             present = None if present is None else present.expand(len(kept), -1).gather(1, kept)
             positions = rows_of(positions, kept)
         keys = attended(present, len(patches))
@@ -231,7 +228,7 @@ class Predictor(nn.Module):
         self.positions = GradientPositions(width, config.n_components)
         self.mask_token = nn.Parameter(torch.empty(1, width))
         nn.init.trunc_normal_(self.mask_token, std=_STD)
-        self.blocks = jepa_blocks(width, config.heads, depth)
+        self.blocks = _blocks(width, config.heads, depth)
         self.norm = nn.LayerNorm(width, eps=_EPS)
         self.project = nn.Linear(width, config.width)
         initialise(self)
@@ -252,8 +249,7 @@ class Predictor(nn.Module):
         return self.project(self.norm(x))  # type: ignore[no-any-return]
 
 
-def jepa_blocks(width: int, heads: int, depth: int) -> nn.ModuleList:
-    """Return the blocks of encoder or predictor: pre-norm, with biases, hidden layers four times as wide."""
+def _blocks(width: int, heads: int, depth: int) -> nn.ModuleList:
     return nn.ModuleList(Block(width, heads, 4 * width, qkv_bias=True, eps=_EPS) for _ in range(depth))
 
 
@@ -261,13 +257,10 @@ def through(
     blocks: Iterable[nn.Module], x: Tensor, keys: Tensor | None, rows: int | None = None, spare_memory: bool = False
 ) -> Tensor:
     """Return `x` after all blocks, the last one for its first `rows` tokens alone; None: for all."""
-    listed = list(blocks)
-    for block in listed:
-        wanted = rows if block is listed[-1] else None
-        if spare_memory and torch.is_grad_enabled():
-            x = checkpoint(block, x, keys, wanted, use_reentrant=False)
-        else:
-            x = block(x, keys, wanted)
+    *others, last = blocks
+    for block, wanted in [*((block, None) for block in others), (last, rows)]:
+        spared = spare_memory and torch.is_grad_enabled()
+        x = checkpoint(block, x, keys, wanted, use_reentrant=False) if spared else block(x, keys, wanted)
     return x
 
 
@@ -277,6 +270,11 @@ def attended(present: Tensor | None, batch: int) -> Tensor | None:
         return None
     present = present.expand(batch, -1)
     return present | ~present.any(dim=1, keepdim=True)
+
+
+def tokens_at(tokens: Tensor, places: Tensor) -> Tensor:
+    """Return the tokens of each window at its own `places` (batch, place), (batch, place, width)."""
+    return tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
 def rows_of(table: Tensor, places: Tensor) -> Tensor:
@@ -295,9 +293,7 @@ def initialise(module: nn.Module, rescale: bool = False) -> None:
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=_STD)
             nn.init.zeros_(layer.bias)
-    blocks = module.blocks
-    assert isinstance(blocks, nn.ModuleList)
+    blocks = [part for part in module.modules() if isinstance(part, Block)]
     for number, block in enumerate(blocks, 1) if rescale else ():
-        assert isinstance(block, Block)
-        for ending in (block.attn.proj, block.mlp[2]):
-            ending.weight.div_(math.sqrt(2 * number))
+        block.attn.proj.weight.div_(math.sqrt(2 * number))
+        cast(nn.Linear, block.mlp[2]).weight.div_(math.sqrt(2 * number))

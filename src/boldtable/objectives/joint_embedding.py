@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from boldtable.errors import SettingsError, nearest
-from boldtable.models.brain_jepa import SIZES, BrainJepa, Predictor, attended, initialise
+from boldtable.models.brain_jepa import SIZES, BrainJepa, Predictor, attended, initialise, tokens_at
 from boldtable.objectives.coding_rate import global_sum
 from boldtable.objectives.monitors import effective_rank, token_similarity
 
@@ -96,7 +96,7 @@ class JointEmbedding(nn.Module):
         counted = None if present is None else present.expand(len(x), -1).gather(1, targets)
         with torch.no_grad():
             tokens = self.teacher(x, None, parcel_mask, frame_mask)
-            wanted = _at(tokens, targets)
+            wanted = tokens_at(tokens, targets)
         predicted = self.predict(x, context, targets, parcel_mask, frame_mask)
         goal = functional.layer_norm(wanted.float(), wanted.shape[-1:])
         found = {"total": latent_loss(predicted, goal, self.config.loss, counted)}
@@ -132,8 +132,3 @@ def latent_loss(predicted: Tensor, goal: Tensor, kind: Loss, counted: Tensor | N
     each = measure(predicted.float(), goal.float(), reduction="none").mean(dim=-1)
     weight = torch.ones_like(each) if counted is None else counted.to(each.dtype)
     return global_sum((each * weight).sum()) / global_sum(weight.sum()).clamp(min=1)
-
-
-def _at(tokens: Tensor, places: Tensor) -> Tensor:
-    """Return the tokens (batch, place, width) at `places` (batch, place)."""
-    return tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))
