@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from boldtable.errors import InputError, nearest
 from boldtable.models.base import Encoder, InputSpec, check_tensors
+from boldtable.models.brain_jepa import BrainJepa
 from boldtable.models.semantoks import Semantoks
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -64,6 +65,7 @@ def register(model: _Kind) -> None:
 
 # The models of this package, one a line.
 register(Semantoks)
+register(BrainJepa)
 
 
 def save_model(folder: Path, encoder: StoredEncoder, card: str) -> None:
