@@ -87,7 +87,7 @@ def _walk(cls: type[BaseModel], parts: list[str]) -> tuple[list[str], list[str]]
 def _chosen(schema: dict[str, Any], node: dict[str, Any], tag: str) -> dict[str, Any] | None:
     """The alternative of a node that has a key with this one value; None where there is no choice."""
     alternatives = [_resolve(schema, inner) for inner in node.get("oneOf", [])]
-    having = [one for one in alternatives if tag in (inner.get("const") for inner in one["properties"].values())]
+    having = [one for one in alternatives if tag in (inner.get("const") for inner in one.get("properties", {}).values())]
     return having[0] if having else None
 
 
