@@ -19,7 +19,7 @@ from boldtable.stages.collect import Collect
 from boldtable.stages.embed import Embed
 from boldtable.stages.parcellate import Parcellate
 from boldtable.stages.preprocess import Preprocess
-from boldtable.stages.pretrain import Pretrain
+from boldtable.stages.pretrain import AnyPretrain
 from boldtable.stages.probe import Probe
 from boldtable.stages.qc import QC
 from boldtable.stages.report import Report
@@ -41,7 +41,7 @@ class Study(Settings):
     parcellate: dict[Name, Parcellate] = Field(min_length=1, description="Atlases, by atlas.")
     clean: dict[Name, Clean] = Field(min_length=1, description="Recipes from parcel signals to tensors, by recipe.")
     qc: QC = Field(description="Which runs are kept; one block for all datasets.")
-    pretrain: dict[Name, Pretrain] = Field({}, description="Models to train, by model.")
+    pretrain: dict[Name, AnyPretrain] = Field({}, description="Models to train, by model.")
     embed: dict[Name, Embed] = Field({}, description="Rows of the table: encoders and what they read, by model.")
     probe: dict[Name, Probe] = Field({}, description="Tasks, by task.")
     report: dict[Name, Report] = Field({}, description="Result tables, by table.")
@@ -58,7 +58,7 @@ class Study(Settings):
         self._check_data()
         self._check_models()
         for name, task in self.probe.items():
-            _known(f"probe.{name}.dataset", [task.dataset], self.collect, "collect")
+            _known(f"probe.{name}.dataset", task.datasets, self.collect, "collect")
         for name, table in self.report.items():
             rows = [*table.models, table.reference, *table.curves, *(model for pair in table.pairs for model in pair)]
             _known(f"report.{name}", [*rows, *table.attribution], self.embed, "embed")
@@ -118,7 +118,9 @@ class Study(Settings):
                 _folder(f"collect.{name}.derivatives", collect.derivatives)
             for table in collect.phenotypes:
                 if not table.table.is_file():
-                    raise InputError(f"collect.{name}.phenotypes: no such table: {table.table}")
+                    raise InputError(
+                        f"collect.{name}.phenotypes: no such table: {table.table.absolute()}; correct 'table'"
+                    )
         for name, embed in self.embed.items():
             if embed.weights is not None:
                 _folder(f"embed.{name}.weights", embed.weights)
@@ -157,6 +159,9 @@ def _free(block: str, names: Iterable[str], taken: Iterable[str]) -> None:
 
 def _folder(place: str, path: Path) -> None:
     if not path.is_dir():
-        raise InputError(f"{place}: no such folder: {path}")
+        seen = "" if path.is_absolute() else f" ({path.absolute()})"
+        raise InputError(
+            f"{place}: no such folder: {path}{seen}; correct it in the config, or choose another --directory"
+        )
     if not any(path.iterdir()):
-        raise InputError(f"{place}: the folder is empty: {path}")
+        raise InputError(f"{place}: the folder is empty: {path}; fill it or name another in the config")
