@@ -48,9 +48,9 @@ def write(
     runs = recordings.used(settings, qc)
     recordings.refuse_duplicates(runs, made, str(path))
     if settings.kind == "fingerprint":
-        results = {0: _fingerprint(settings, features.read(embeddings), runs, made)}
+        results = {0: _fingerprint(settings, features.read(embeddings, settings), runs, made)}
     else:
-        results = _splits(settings, features.read(embeddings), runs, made, f"{task} x {model}")
+        results = _splits(settings, features.read(embeddings, settings), runs, made, f"{task} x {model}")
     _write(settings, {"model": model, "task": task}, results, [*embeddings, *qc, path], out, predictions)
 
 
