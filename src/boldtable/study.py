@@ -53,7 +53,7 @@ class Study(Settings):
         self._check_data()
         self._check_models()
         for name, task in self.probe.items():
-            _known(f"probe.{name}.dataset", [task.dataset], self.collect, "collect")
+            _known(f"probe.{name}.dataset", task.datasets, self.collect, "collect")
         for name, table in self.report.items():
             rows = [*table.models, table.reference, *table.curves, *(model for pair in table.pairs for model in pair)]
             _known(f"report.{name}", rows, self.embed, "embed")
