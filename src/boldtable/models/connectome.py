@@ -71,9 +71,7 @@ def log_mean(logs: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return mean
 
 
-def tangent(
-    covariances: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]
-) -> npt.NDArray[np.float32]:
+def tangent(covariances: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     """Covariances as vectors in the tangent space at `reference` (Varoquaux et al. 2010, Pervaiz et al. 2020).
 
     `covariances` (matrix, parcel, parcel) and `reference` (parcel, parcel) are positive definite. Each is whitened by
@@ -90,9 +88,7 @@ def tangent(
     return found
 
 
-def completed(
-    covariance: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]
-) -> npt.NDArray[np.float64]:
+def completed(covariance: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """A covariance (parcel, parcel) whose missing parcels (NaN) relate to the known ones as they do in `reference`.
 
     What is missing has its conditional mean and covariance under a normal distribution with the reference's

@@ -47,7 +47,9 @@ def on_validation(outputs: Outputs, y: Floats | Ints, n_classes: int, train: Int
     return max(fits, key=lambda fit: fit.validation)
 
 
-def nested(outputs: Outputs, y: Floats | Ints, n_classes: int, seen: Ints, groups: Ints, folds: int, seed: int) -> Fitted:
+def nested(
+    outputs: Outputs, y: Floats | Ints, n_classes: int, seen: Ints, groups: Ints, folds: int, seed: int
+) -> Fitted:
     """The value best on average over inner folds of the participants `seen`, fitted on all of them.
 
     The folds are stratified by class (or by quantile of the target) and keep each of `groups` (participant,) together.

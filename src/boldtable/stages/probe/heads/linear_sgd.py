@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,7 +50,7 @@ def initial(seed: int, n_features: int, n_outputs: int, dtype: torch.dtype) -> t
 
 def order(seed: int, epoch: int, n: int) -> Tensor:
     """The order (n,) in which a split's training rows come in an epoch."""
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed + (epoch + 1) * 2**32))
+    return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(n))
 
 
 class Heads:

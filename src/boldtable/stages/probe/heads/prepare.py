@@ -97,7 +97,9 @@ def prepare(settings: Probe, samples: Samples, train: Ints, y: Floats | Ints, n_
         pieces = (found.imputed(columns)[rows] for columns in cuts)
         found = replace(found, sites=harmonise.fit(pieces, site[rows], design[rows]))
     if settings.select is not None and settings.select < found.size:
-        scores = np.concatenate([_explained(piece[rows], y[samples.owner[rows]], n_classes) for piece in found.pieces()])
+        scores = np.concatenate(
+            [_explained(piece[rows], y[samples.owner[rows]], n_classes) for piece in found.pieces()]
+        )
         found = replace(found, chosen=np.sort(np.argsort(-scores, kind="stable")[: settings.select]))
     return found
 
@@ -193,5 +195,7 @@ def _standardised(x: Array, train: Ints) -> Array:
     mean = x[train].mean(axis=0)
     centred = x - mean
     sd = np.sqrt((centred[train] ** 2).mean(axis=0))
-    constant = sd <= _ROUNDING * np.abs(mean) + np.finfo(np.float64).tiny  # float32 features: noise of rounding is no signal
+    constant = (
+        sd <= _ROUNDING * np.abs(mean) + np.finfo(np.float64).tiny
+    )  # float32 features: noise of rounding is no signal
     return np.where(constant, 0, centred / np.where(constant, 1, sd))
