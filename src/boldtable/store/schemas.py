@@ -104,6 +104,10 @@ def _atlas(_: int) -> list[tuple[str, pa.DataType]]:
     return [("index", _INT), *texts, ("x_mm", _FLOAT), ("y_mm", _FLOAT), ("z_mm", _FLOAT), ("n_voxels", _INT)]
 
 
+def _gradients(size: int) -> list[tuple[str, pa.DataType]]:
+    return [("index", _INT), ("name", _TEXT), *((f"gradient_{number + 1}", _FLOAT) for number in range(size))]
+
+
 _ARTEFACTS: dict[str, Callable[[int], list[tuple[str, pa.DataType]]]] = {
     "runs": _runs,
     "participants": _participants,
@@ -118,6 +122,7 @@ _ARTEFACTS: dict[str, Callable[[int], list[tuple[str, pa.DataType]]]] = {
     "predictions": _predictions,
     "ledger": _ledger,
     "atlas": _atlas,
+    "gradients": _gradients,
 }
 OPEN = {"participants"}  # further columns (phenotypes) are kept as given
 

@@ -55,7 +55,9 @@ class Samples:
         """
         known = np.isfinite(self.values[train])
         total = np.where(known, self.values[train], 0).sum(axis=0, dtype=np.float64)
-        mean = connectome.matrices(np.where(known.any(axis=0), total / np.maximum(1, known.sum(axis=0)), np.nan))
+        mean = connectome.vector_to_matrix(
+            np.where(known.any(axis=0), total / np.maximum(1, known.sum(axis=0)), np.nan)
+        )
         parcels = np.flatnonzero(np.isfinite(np.diag(mean)))
         part = np.ix_(parcels, parcels)
         if len(parcels) == len(mean) and self._complete.all():
@@ -66,7 +68,7 @@ class Samples:
 
     @cached_property
     def _matrices(self) -> npt.NDArray[np.float32]:
-        return connectome.matrices(self.values).astype(np.float32)
+        return connectome.vector_to_matrix(self.values).astype(np.float32)
 
     @cached_property
     def _complete(self) -> npt.NDArray[np.bool_]:
