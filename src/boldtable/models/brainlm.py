@@ -119,8 +119,9 @@ class BrainLMDecoder(nn.Module):
 class BrainLM(nn.Module):
     """Encoder and decoder. Token ``parcel * n_patches + patch`` belongs to that parcel and patch; CLS comes first.
 
-    A window may have any number of frames; a last patch that is cut short is filled with zeros. The parcels' positions
-    (parcel, 3; mm) are a buffer of the model: pass them where it is made, or load them with its weights.
+    A window may have any number of frames; a last patch that is cut short is filled with zeros. The convolution counts
+    tokens, so a run that is shorter than the windows of the training is better padded, and its padding masked. The
+    parcels' positions (parcel, 3; mm) are a buffer: pass them where the model is made, or load them with its weights.
     """
 
     kind: ClassVar[str] = "brainlm"

@@ -129,7 +129,7 @@ def explained(signal: Tensor, target: Tensor, counted: Tensor) -> Tensor:
     They add up over batches: squared errors, values, squared values, and their number.
     """
     known = torch.where(counted, target, 0.0).double()
-    error = torch.where(counted, signal - target, 0.0).double()
+    error = torch.where(counted, signal.double() - known, 0.0)
     return torch.stack([error.square().sum(), known.sum(), known.square().sum(), counted.sum().double()])
 
 
