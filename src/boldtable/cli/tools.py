@@ -33,6 +33,32 @@ def import_weights(
 
 
 @app.command()
+def gradients(
+    dataset: Annotated[list[str], typer.Option("--dataset", help="Dataset whose kept runs count; may come again.")],
+    out: Annotated[Path, typer.Option("--out", help="The gradients with parcel names and provenance (.parquet).")],
+    results: ResultsOption = Path("results"),
+    recipe: RecipeOption = None,
+    settings: Annotated[
+        str,
+        typer.Option("--settings", help="How they are made: a YAML file, or inline JSON such as {components: 10}."),
+    ] = "{}",
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="Gradients of the same parcels to rotate these onto.")
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", help="The same numbers as Brain-JEPA's code reads them: no header."),
+    ] = None,
+) -> None:
+    """The group connectome of datasets → gradients of its parcels, such as Brain-JEPA places its tokens by."""
+    from boldtable.gradients import GradientSettings, make
+    from boldtable.results import dataset as opened
+
+    chosen = [opened(results, name, recipe) for name in dataset]
+    make.run(chosen, GradientSettings.load(settings), out, csv, reference)
+
+
+@app.command()
 def export(
     dataset: DatasetOption,
     out: Annotated[Path, typer.Option("--out", help="Folder of the BIDS dataset: new or empty.")],

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from boldtable.errors import InputError, nearest
 from boldtable.models.base import Encoder, InputSpec, check_tensors
+from boldtable.models.brain_jepa import BrainJepa
 from boldtable.models.brainlm import BrainLM
 from boldtable.models.brainlm_vit import BrainLMImages
 from boldtable.models.semantoks import Semantoks
@@ -68,6 +69,7 @@ def register(model: _Kind) -> None:
 register(Semantoks)
 register(BrainLM)
 register(BrainLMImages)
+register(BrainJepa)
 
 
 def save_model(folder: Path, encoder: StoredEncoder, card: str) -> None:
