@@ -18,7 +18,7 @@ from boldtable.stages.collect import Collect
 from boldtable.stages.embed import Embed
 from boldtable.stages.parcellate import Parcellate
 from boldtable.stages.preprocess import Preprocess
-from boldtable.stages.pretrain import Pretrain
+from boldtable.stages.pretrain import AnyPretrain
 from boldtable.stages.probe import Probe
 from boldtable.stages.qc import QC
 from boldtable.stages.report import Report
@@ -41,7 +41,7 @@ class Study(Settings):
     parcellate: dict[Name, Parcellate] = Field(min_length=1, description="Atlases, by atlas.")
     clean: dict[Name, Clean] = Field(min_length=1, description="Recipes from parcel signals to tensors, by recipe.")
     qc: QC = Field(description="Which runs are kept; one block for all datasets.")
-    pretrain: dict[Name, Pretrain] = Field({}, description="Models to train, by model.")
+    pretrain: dict[Name, AnyPretrain] = Field({}, description="Models to train, by model.")
     embed: dict[Name, Embed] = Field({}, description="Rows of the table: encoders and what they read, by model.")
     probe: dict[Name, Probe] = Field({}, description="Tasks, by task.")
     report: dict[Name, Report] = Field({}, description="Result tables, by table.")

@@ -136,6 +136,11 @@ class Semantoks(nn.Module):
             member[list(parcels), column] = 1.0
         self.register_buffer("member", member, persistent=False)
 
+    @classmethod
+    def from_config(cls, architecture: Mapping[str, Any], spec: InputSpec) -> Self:
+        """Return an encoder of this architecture (`SemantoksConfig.to_dict`) with random weights."""
+        return cls(SemantoksConfig.from_dict(architecture), spec)
+
     @property
     def n_features(self) -> int:
         """Length of the feature vector: 2 x width for ``cls_avg``, else width."""
