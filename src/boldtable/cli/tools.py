@@ -14,17 +14,21 @@ from boldtable.errors import BoldtableError
 
 @app.command()
 def import_weights(
-    checkpoint: Annotated[Path, typer.Argument(help="The published Brain-Semantoks checkpoint (.pth).")],
+    checkpoint: Annotated[Path, typer.Argument(help="A published checkpoint, or the folder it lies in.")],
     atlas: AtlasOption,
     out: OutOption,
     network_order: Annotated[
-        str, typer.Option(help="The atlas's names of the nine networks, in the checkpoint's order, with commas.")
-    ] = "Vis,SomMot,DorsAttn,SalVentAttn,Limbic,Cont,Default,Subcortex,Cerebellum",
+        str | None,
+        typer.Option(
+            help="Brain-Semantoks: the atlas's names of the nine networks, in the checkpoint's order, with commas; "
+            "those of the built-in atlas if not given."
+        ),
+    ] = None,
 ) -> None:
-    """The published Brain-Semantoks checkpoint → a model folder, every tensor of it accounted for."""
+    """A published checkpoint → a model folder, every tensor of it accounted for."""
     from boldtable.stages import embed as stage
 
-    networks = [name.strip() for name in network_order.split(",")]
+    networks = None if network_order is None else [name.strip() for name in network_order.split(",")]
     stage.import_weights(checkpoint, atlas=atlas, out=out, networks=networks)
 
 

@@ -14,13 +14,9 @@ from boldtable.errors import InputError, SettingsError
 from boldtable.settings import Settings
 from boldtable.stages.embed import encoders, tables
 
-__all__ = ["PUBLISHED_NETWORKS", "Embed", "import_weights", "run"]
+__all__ = ["Embed", "import_weights", "run"]
 
 BUILT_IN = ("nuisance", "connectome")
-# The order of the networks in the published checkpoint; the names are those of the atlas schaefer400-tian3-buckner7.
-PUBLISHED_NETWORKS = (
-    "Vis", "SomMot", "DorsAttn", "SalVentAttn", "Limbic", "Cont", "Default", "Subcortex", "Cerebellum",
-)  # fmt: skip
 
 
 class Embed(Settings):
@@ -122,13 +118,15 @@ def _folder(settings: Embed, weights: Path | None) -> Path | None:
     return there[settings.snapshot]
 
 
-def import_weights(checkpoint: Path, *, atlas: Path, out: Path, networks: Sequence[str] = PUBLISHED_NETWORKS) -> None:
-    """Write the published Brain-Semantoks `checkpoint` as the model folder `out` for the parcels of `atlas`.
+def import_weights(checkpoint: Path, *, atlas: Path, out: Path, networks: Sequence[str] | None = None) -> None:
+    """Write published weights as the model folder `out` for the parcels of `atlas`, whichever known model they are of.
 
-    `networks` names the networks of the atlas table in the order of the checkpoint. Every one of the checkpoint's 942
-    tensors is accounted for; nothing but tensors and plain values is unpickled. Raises `InputError` naming the tensor
-    that is missing, unknown or misshapen, and where the atlas has other networks or counts than the checkpoint.
+    `checkpoint` is a file or a folder with one: Brain-Semantoks (.pth) or BrainLM (pytorch_model.bin or
+    model.safetensors, config.json beside it where there is one). `networks` (Brain-Semantoks only) names the networks
+    of the atlas table in the order of the checkpoint; None takes those of the built-in atlas. Every tensor of the
+    checkpoint is accounted for; nothing but tensors and plain values is unpickled. Raises `InputError` naming the
+    tensor that is missing, unknown or misshapen, and where the atlas is not the one the weights were learnt on.
     """
-    from boldtable.stages.embed import published  # torch: who only checks settings need not wait for it
+    from boldtable.stages.embed import formats, imports  # torch: who only checks settings need not wait for it
 
-    published.write(checkpoint, atlas, out, tuple(networks))
+    formats.write(checkpoint, imports.Request(atlas, out, None if networks is None else tuple(networks)))
