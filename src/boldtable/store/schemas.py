@@ -64,7 +64,7 @@ def _qc(_: int) -> list[tuple[str, pa.DataType]]:
     counts = ("n_frames", "n_empty_parcels", "n_spikes")
     return [
         *_KEYS, ("shard", _TEXT), ("tr_s", _FLOAT), *((name, _INT) for name in counts),
-        *((name, _FLOAT) for name in measures), ("keep", _BOOL),
+        *((name, _FLOAT) for name in measures), ("signal_sha256", _TEXT), ("keep", _BOOL),
         ("stage", _TEXT), ("status", _TEXT), ("reasons", _TEXT),
     ]  # fmt: skip
 
@@ -75,18 +75,12 @@ def _qc_summary(_: int) -> list[tuple[str, pa.DataType]]:
 
 
 def _embeddings(size: int) -> list[tuple[str, pa.DataType]]:
-    return [*_KEYS, ("window", _INT), ("start_s", _FLOAT), ("embedding", vector(size))]
+    return [*_KEYS, ("half", _INT), ("window", _INT), ("start_s", _FLOAT), ("embedding", vector(size))]
 
 
 def _splits(_: int) -> list[tuple[str, pa.DataType]]:
-    return [
-        ("task", _TEXT),
-        ("split", _INT),
-        ("participant", _TEXT),
-        ("group", _TEXT),
-        ("part", _TEXT),
-        ("target", _TEXT),
-    ]
+    texts = ("held_out", "dataset", "participant", "site", "group", "part", "target")
+    return [("task", _TEXT), ("split", _INT), *((name, _TEXT) for name in texts)]
 
 
 def _scores(_: int) -> list[tuple[str, pa.DataType]]:
@@ -97,7 +91,7 @@ def _scores(_: int) -> list[tuple[str, pa.DataType]]:
 
 
 def _predictions(_: int) -> list[tuple[str, pa.DataType]]:
-    texts = [(name, _TEXT) for name in ("model", "task", "participant", "target", "prediction")]
+    texts = [(name, _TEXT) for name in ("model", "task", "dataset", "participant", "target", "prediction")]
     return [*texts, ("split", _INT), ("score", _FLOAT)]
 
 
