@@ -25,13 +25,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "clean": {"semantoks": {"atlas": "schaefer400-tian3-buckner7"}},
     "qc": {"recipe": "semantoks"},
     "pretrain": {"my_model": {"recipe": "semantoks", "datasets": ["my_dataset"]}},
-    "embed": {
-        "nuisance": {"recipe": "semantoks", "encoder": "nuisance"},
-        "connectome": {"recipe": "semantoks", "encoder": "connectome"},
-        "my_model": {"recipe": "semantoks", "encoder": "my_model"},
-    },
+    "embed": {"my_model": {"recipe": "semantoks", "encoder": "my_model"}},
     "probe": {"my_dataset-sex": {"dataset": "my_dataset", "kind": "classification", "target": "sex"}},
-    "report": {"main": {"models": ["nuisance", "connectome", "my_model"], "tasks": ["my_dataset-sex"]}},
+    "report": {"main": {"models": ["my_model"], "tasks": ["my_dataset-sex"]}},
 }
 
 

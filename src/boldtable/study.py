@@ -7,11 +7,12 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints
 
 from boldtable.errors import BoldtableError, InputError, SettingsError, nearest
+from boldtable.expansion import BASELINES, expand
 from boldtable.settings import Settings
 from boldtable.stages.clean import Clean
 from boldtable.stages.collect import Collect
@@ -26,7 +27,6 @@ from boldtable.stages.report import Report
 # Names become folders and files below results/.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
-BUILT_IN_ENCODERS = ("connectome", "nuisance")
 # Folders below results/ beside those of the datasets.
 RESERVED = ("atlases", "benchmarks", "embeddings", "logs", "models", "population", "scores", "splits", "tables")
 # A settings block travels as one argument of a command; Linux takes 128 KiB.
@@ -46,18 +46,34 @@ class Study(Settings):
     probe: dict[Name, Probe] = Field({}, description="Tasks, by task.")
     report: dict[Name, Report] = Field({}, description="Result tables, by table.")
 
+    @classmethod
+    def parse(cls, values: Any, where: str = "settings") -> Self:
+        """Validate a config, with the rows that its tables ask for; errors as in `Settings.parse`."""
+        return super().parse(expand(values) if isinstance(values, dict) else values, where)
+
     def check(self) -> None:
         """Raise `SettingsError` where one block names what another does not define, or two blocks contradict."""
         _free("collect", self.collect, RESERVED)
-        _free("pretrain", self.pretrain, BUILT_IN_ENCODERS)
+        _free("pretrain", self.pretrain, BASELINES)
         self._check_data()
         self._check_models()
         for name, task in self.probe.items():
-            _known(f"probe.{name}.dataset", [task.dataset], self.collect, "collect")
+            _known(f"probe.{name}.dataset", task.datasets, self.collect, "collect")
         for name, table in self.report.items():
             rows = [*table.models, table.reference, *table.curves, *(model for pair in table.pairs for model in pair)]
-            _known(f"report.{name}", rows, self.embed, "embed")
+            _known(f"report.{name}", [*rows, *table.attribution], self.embed, "embed")
             _known(f"report.{name}.tasks", table.tasks, self.probe, "probe")
+            self._check_halves(name, [*table.models, *table.curves], table.tasks)
+
+    def _check_halves(self, name: str, rows: Iterable[str], tasks: Iterable[str]) -> None:
+        """A fingerprint across the halves of a run needs rows that embed them."""
+        cut = [task for task in tasks if self.probe[task].across == "half" and self.probe[task].kind == "fingerprint"]
+        whole = [row for row in rows if not self.embed[row].halves]
+        if cut and whole:
+            raise SettingsError(
+                f"report.{name}: task '{cut[0]}' compares the halves of a run, but embed.{whole[0]} embeds whole runs: "
+                "set halves: true there, or leave it out of this table"
+            )
 
     def _check_data(self) -> None:
         _known("preprocess", self.preprocess, self.collect, "collect")
@@ -95,7 +111,7 @@ class Study(Settings):
             _known(f"embed.{name}.recipe", [embed.recipe], self.clean, "clean")
             if embed.encoder is None:
                 continue
-            _known(f"embed.{name}.encoder", [embed.encoder], [*BUILT_IN_ENCODERS, *self.pretrain], "pretrain")
+            _known(f"embed.{name}.encoder", [embed.encoder], [*BASELINES, *self.pretrain], "pretrain")
             if embed.snapshot is not None and embed.encoder in self.pretrain:
                 n = self.pretrain[embed.encoder].snapshots
                 if embed.snapshot >= n:
@@ -113,7 +129,10 @@ class Study(Settings):
                 _folder(f"collect.{name}.derivatives", collect.derivatives)
             for table in collect.phenotypes:
                 if not table.table.is_file():
-                    raise InputError(f"collect.{name}.phenotypes: no such table: {table.table}")
+                    raise InputError(
+                        f"collect.{name}.phenotypes: no such table: {table.table.absolute()}; correct 'table'"
+                    )
+        self._check_lists()
         for name, embed in self.embed.items():
             if embed.weights is not None:
                 _folder(f"embed.{name}.weights", embed.weights)
@@ -124,13 +143,18 @@ class Study(Settings):
                 f"cannot write {results}: {there} is no folder that can be written; choose another --directory"
             )
 
+    def _check_lists(self) -> None:
+        for name, task in self.probe.items():
+            if task.split_file is not None and not task.split_file.is_file():
+                raise InputError(f"probe.{name}.split_file: no such file: {task.split_file.absolute()}; correct it")
+
 
 def refuse_wrong(config: dict[str, Any]) -> None:
     """For the Snakefile: end the program with one line and exit code 2 where a config is wrong."""
     try:
-        if len(json.dumps(config)) > LONGEST_CONFIG:
-            raise SettingsError("config: longer than a command line takes; shorten its lists of names")
         study = Study.parse(config, "config")
+        if len(json.dumps(expand(config))) > LONGEST_CONFIG:
+            raise SettingsError("config: longer than a command line takes; shorten its lists of names")
         study.check()
         study.check_folders()
     except BoldtableError as error:
@@ -152,6 +176,9 @@ def _free(block: str, names: Iterable[str], taken: Iterable[str]) -> None:
 
 def _folder(place: str, path: Path) -> None:
     if not path.is_dir():
-        raise InputError(f"{place}: no such folder: {path}")
+        seen = "" if path.is_absolute() else f" ({path.absolute()})"
+        raise InputError(
+            f"{place}: no such folder: {path}{seen}; correct it in the config, or choose another --directory"
+        )
     if not any(path.iterdir()):
-        raise InputError(f"{place}: the folder is empty: {path}")
+        raise InputError(f"{place}: the folder is empty: {path}; fill it or name another in the config")

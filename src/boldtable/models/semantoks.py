@@ -241,3 +241,16 @@ class Semantoks(nn.Module):
         present = self.present(parcel_mask, frame_mask, x.shape[-1])
         tokens = self.encode(self.tokenize(x, parcel_mask, frame_mask), None, present)
         return self.pool(tokens, present)
+
+    def embed_shown(self, x: Tensor, parcel_mask: Tensor, frame_mask: Tensor, shown: Tensor) -> Tensor:
+        """Return features as `embed` does, from the parcels `shown` (parcel,) alone: the others are hidden, not absent.
+
+        A token with data but no shown parcel is replaced by the mask token, as in training, so that the encoder knows
+        that something is there; it is left out of the mean. A hidden parcel of another token counts as absent.
+        """
+        visible = parcel_mask & shown
+        present, seen = (self.present(mask, frame_mask, x.shape[-1]) for mask in (parcel_mask, visible))
+        assert present is not None  # as the masks are given
+        assert seen is not None
+        tokens = self.encode(self.tokenize(x, visible, frame_mask), present & ~seen, present)
+        return self.pool(tokens, seen)

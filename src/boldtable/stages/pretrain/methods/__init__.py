@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args
 from pydantic import Discriminator, Tag
 
 from boldtable.errors import SettingsError, nearest
+from boldtable.stages.pretrain.methods.brain_jepa import PretrainBrainJepa
+from boldtable.stages.pretrain.methods.brainlm import PretrainBrainLM
 from boldtable.stages.pretrain.methods.semantoks import PretrainSemantoks
 from boldtable.stages.pretrain.methods.semantoks_mae import PretrainSemantoksMAE
 from boldtable.stages.pretrain.methods.semantoks_simclr import PretrainSemantoksSimCLR
@@ -30,6 +32,8 @@ METHODS: dict[str, type[Pretrain]] = {
         PretrainSemantoks,
         PretrainSemantoksMAE,
         PretrainSemantoksSimCLR,
+        PretrainBrainJepa,
+        PretrainBrainLM,
     )
 }  # fmt: skip
 
