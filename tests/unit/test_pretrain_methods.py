@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,14 +19,14 @@ from test_pretrain_data import N_PARCELS, atlas, run_row, small, write_dataset
 
 from boldtable import store
 from boldtable.errors import BoldtableError, SettingsError
-from boldtable.generate import EXAMPLES
+from boldtable.generate import EXAMPLES, schema
 from boldtable.models import load_model
 from boldtable.stages.pretrain import METHODS, Pretrain
 from boldtable.stages.pretrain.training import Training
 from boldtable.study import Study
 
 # What a method needs beside the tiny settings of all.
-MORE: dict[str, dict[str, Any]] = {name: {} for name in METHODS}
+MORE: dict[str, dict[str, Any]] = {name: {} for name in METHODS} | {"brain-jepa": {"components": 3}}
 SHARED = {"batch_size": 5, "epochs": 6}
 WATCHED = ["token_similarity", "cls_rank"]  # of the first process alone
 
@@ -93,7 +94,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_runs(
         train(world, "spoilt", model=model, **MORE[model])
 
 
-# One launch for all methods: the processes stay connected from one training to the next.
+# One launch for both methods: the processes stay connected from one training to the next.
 SCRIPT = """
 import json, sys
 from contextlib import nullcontext
@@ -112,7 +113,7 @@ distributed.destroy_process_group()
 
 
 def test_two_processes_give_what_one_gives(world: Path, tmp_path: Path) -> None:
-    given = {model: {**SHARED, **MORE[model]} for model in METHODS}
+    given = {model: SHARED for model in ("semantoks-mae", "semantoks-simclr")}  # the others have their own such test
     (tmp_path / "all.py").write_text(SCRIPT)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
@@ -179,6 +180,18 @@ def test_a_wrong_block_is_explained_for_its_method(block: dict[str, Any], says: 
     with pytest.raises(SettingsError) as error:
         Study.parse({**EXAMPLES, "pretrain": {"my_model": values}}, "config")
     assert str(error.value).startswith(f"config.pretrain.my_model.{says}")
+
+
+def test_one_method_alone_needs_no_name() -> None:
+    """The schema that editors and the workflow read must not find two methods in one block."""
+    needs = {model for model, settings in METHODS.items() if settings.model_fields["model"].is_required()}
+    assert needs == set(METHODS) - {"semantoks"}
+    checker = jsonschema.Draft202012Validator(json.loads(schema()))
+    for block in ({}, *({"model": model} for model in METHODS)):
+        given = {**EXAMPLES, "pretrain": {"m": {"recipe": "semantoks", "datasets": ["my_dataset"], **block}}}
+        assert checker.is_valid(given), block
+        given["pretrain"]["m"]["epoch"] = 3
+        assert not checker.is_valid(given), block
 
 
 @pytest.mark.parametrize("model", METHODS)
