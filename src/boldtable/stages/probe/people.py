@@ -13,7 +13,7 @@ from boldtable.errors import InputError, nearest
 from boldtable.progress import say
 from boldtable.stages.probe.conditions import natural, passing
 from boldtable.stages.probe.runs import PERSON
-from boldtable.stages.probe.settings import Probe, class_name
+from boldtable.stages.probe.settings import Probe, Value, class_name
 
 _KEYS_OF_ROWS = ("participant", "session")
 
@@ -88,7 +88,7 @@ def first_known(table: pd.DataFrame) -> pd.DataFrame:
     return found.assign(site=found["site"].where(~found["participant"].map(several)))
 
 
-def _mapped(classes: dict[str, list[str | int | float | bool]], people: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def _mapped(classes: dict[str, list[Value]], people: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Targets as the classes they are mapped to; and how many participants have other values, by value."""
     names = {class_name(value): name for name, values in classes.items() for value in values}
     texts = people["target"].map(class_name)

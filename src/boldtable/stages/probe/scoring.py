@@ -51,7 +51,7 @@ def write(
     runs = recordings.used(settings, qc)
     recordings.refuse_duplicates(runs, made, str(path))
     if settings.kind == "fingerprint":
-        results = {0: _fingerprint(settings, features.read(embeddings), runs, made)}
+        results = {0: _fingerprint(settings, features.read(embeddings, settings), runs, made)}
     else:
         results = _splits(settings, _samples(settings, embeddings, runs, made, participants), made, f"{task} x {model}")
     inputs = [*embeddings, *qc, *(participants if settings.confounds else []), path]
@@ -81,7 +81,7 @@ def _samples(
     settings: Probe, embeddings: Sequence[Path], runs: pd.DataFrame, made: pd.DataFrame, participants: Sequence[Path]
 ) -> Samples:
     """The embeddings of the task's participants, numbered in the order of dataset and name, and their confounds."""
-    rows, people = features.read(embeddings), _targets(made).reset_index()
+    rows, people = features.read(embeddings, settings), _targets(made).reset_index()
     if settings.head == "linear-sgd":
         values, owner = features.samples(rows, people, runs)
     else:

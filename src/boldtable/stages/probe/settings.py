@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, WrapValidator, model_validator
 
 from boldtable.settings import Settings
 
-Value = str | int | float | bool
+
+def _plain(value: Any, check: Any) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError("expected a text, a number, true or false") from None
+
+
+# The values of a column. One line says what is expected, rather than one per type.
+Value = Annotated[str | int | float | bool, WrapValidator(_plain)]
 
 
 class Limits(Settings):
@@ -27,7 +36,15 @@ class Limits(Settings):
         return self
 
 
-Conditions = dict[str, Limits | list[Value] | Value]
+def _shape(value: Any) -> str:
+    return "range" if isinstance(value, dict | Limits) else "list" if isinstance(value, list) else "value"
+
+
+Condition = Annotated[
+    Annotated[Limits, Tag("range")] | Annotated[list[Value], Tag("list")] | Annotated[Value, Tag("value")],
+    Discriminator(_shape),
+]
+Conditions = dict[str, Condition]
 
 
 class Probe(Settings):
