@@ -95,8 +95,7 @@ def of_participants(rows: Rows, people: pd.DataFrame, runs: pd.DataFrame) -> Flo
     place = _places(rows, people, runs)
     refuse_absent(rows, people, place)
     found = means(rows, place, len(people))
-    finite: npt.NDArray[np.bool_] = np.isfinite(found).any(axis=1)
-    _refuse_empty(rows, people, finite)
+    _refuse_empty(rows, people, np.asarray(np.isfinite(found).any(axis=1)))
     return found
 
 
