@@ -42,6 +42,12 @@ class Embed(Settings):
         description="Which of the model's snapshots is taken, from 0 (before the first step); null takes the finished "
         "model.",
     )
+    untrained_seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**32,
+        description="Random weights of this seed in place of the model's own: what its architecture alone gives.",
+    )
     hide_networks: list[str] = Field(
         [],
         description="Networks of the atlas that the encoder does not see. A model that learnt with hidden tokens is "
@@ -83,9 +89,15 @@ class Embed(Settings):
     def _one_encoder(self) -> Self:
         if (self.encoder is None) == (self.weights is None):
             raise ValueError("give either encoder or weights")
-        only = [name for name in ("snapshot", "pooling", "window_frames") if getattr(self, name) is not None]
+        only = [
+            name
+            for name in ("snapshot", "untrained_seed", "pooling", "window_frames")
+            if getattr(self, name) is not None
+        ]
         if self.encoder in BASELINES and only:
             raise ValueError(f"encoder '{self.encoder}' has no weights, so it takes no {only[0]}")
+        if self.snapshot is not None and self.untrained_seed is not None:
+            raise ValueError("give either snapshot or untrained_seed")
         if self.hide_networks and self.only_networks:
             raise ValueError("give either hide_networks or only_networks")
         if self.encoder in OF_TABLES and (self.hide_networks or self.only_networks):

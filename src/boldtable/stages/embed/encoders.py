@@ -31,13 +31,17 @@ class Network:
 
     def __init__(self, settings: Embed, weights: Path, table: AtlasTable, made: Sequence[Row],
                  shown: npt.NDArray[np.bool_] | None = None) -> None:  # fmt: skip
-        from boldtable.models import load_model
+        from boldtable.models import load_model, untrained_model
 
         self._shown, self.about = shown, dict[str, str]()
         self._settings, self._device = settings, _device(settings.device)
         # A snapshot is called by its model and step.
         self._model = weights.name if settings.snapshot is None else "/".join(weights.parts[-3:])
-        self._encoder: Encoder = _pooled(load_model(weights, device=self._device), settings.pooling, self._model)
+        if settings.untrained_seed is None:
+            encoder = load_model(weights, device=self._device)
+        else:
+            encoder = untrained_model(weights, settings.untrained_seed, device=self._device)
+        self._encoder: Encoder = _pooled(encoder, settings.pooling, self._model)
         self._spec: InputSpec = self._encoder.spec
         self._length = settings.window_frames or self._spec.n_frames
         self._check(table, made)
