@@ -52,7 +52,7 @@ def _of_dataset(settings: Probe, task: str, path: Path, runs: pd.DataFrame, data
         # 'age' means 'age_years' rather than a word of three similar letters
         known = [name for name in known if name.startswith(column)] or known
         raise InputError(f"task '{task}': {path} has no column '{column}' to predict{nearest(column, known)}")
-    people = _first_known(table).assign(dataset=dataset)
+    people = first_known(table).assign(dataset=dataset)
     people["target"] = people["participant"] if column is None else people[column]
     left_out = []
     if column is not None:
@@ -76,7 +76,7 @@ def _of_dataset(settings: Probe, task: str, path: Path, runs: pd.DataFrame, data
     return _grouped(settings, people)
 
 
-def _first_known(table: pd.DataFrame) -> pd.DataFrame:
+def first_known(table: pd.DataFrame) -> pd.DataFrame:
     """One row per participant: of several sessions, the first value of each column that is not missing.
 
     Who was recorded at several sites has none: they would stand on both sides where one of them is left out.
