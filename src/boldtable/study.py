@@ -55,8 +55,7 @@ class Study(Settings):
         for name, task in self.probe.items():
             _known(f"probe.{name}.dataset", [task.dataset], self.collect, "collect")
         for name, table in self.report.items():
-            rows = [*table.models, table.reference, *table.curves, *(model for pair in table.pairs for model in pair)]
-            _known(f"report.{name}", rows, self.embed, "embed")
+            _known(f"report.{name}", [*table.models, *table.curves], self.embed, "embed")
             _known(f"report.{name}.tasks", table.tasks, self.probe, "probe")
 
     def _check_data(self) -> None:

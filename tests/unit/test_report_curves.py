@@ -67,7 +67,7 @@ def test_points_are_the_means_of_the_scores(tmp_path: Path) -> None:
 
     task = read_task(build(tmp_path), tmp_path, "sex", {})
     found = curves.points(task, {"at-0": 0, "at-90": 90}, 0.95)
-    assert found["step"].tolist() == [0, 90]
+    assert found["x"].tolist() == [0, 90]
     assert found["mean"].tolist() == pytest.approx([0.61, 0.67])
     assert (found["ci_low"] < found["mean"]).all()
 
