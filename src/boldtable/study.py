@@ -7,18 +7,19 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints
 
 from boldtable.errors import BoldtableError, InputError, SettingsError, nearest
+from boldtable.expansion import BASELINES, expand
 from boldtable.settings import Settings
 from boldtable.stages.clean import Clean
 from boldtable.stages.collect import Collect
 from boldtable.stages.embed import Embed
 from boldtable.stages.parcellate import Parcellate
 from boldtable.stages.preprocess import Preprocess
-from boldtable.stages.pretrain import Pretrain
+from boldtable.stages.pretrain import AnyPretrain
 from boldtable.stages.probe import Probe
 from boldtable.stages.qc import QC
 from boldtable.stages.report import Report
@@ -26,7 +27,6 @@ from boldtable.stages.report import Report
 # Names become folders and files below results/.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
-BUILT_IN_ENCODERS = ("connectome", "nuisance")
 # Folders below results/ beside those of the datasets.
 RESERVED = ("atlases", "benchmarks", "embeddings", "logs", "models", "population", "scores", "splits", "tables")
 # A settings block travels as one argument of a command; Linux takes 128 KiB.
@@ -41,21 +41,26 @@ class Study(Settings):
     parcellate: dict[Name, Parcellate] = Field(min_length=1, description="Atlases, by atlas.")
     clean: dict[Name, Clean] = Field(min_length=1, description="Recipes from parcel signals to tensors, by recipe.")
     qc: QC = Field(description="Which runs are kept; one block for all datasets.")
-    pretrain: dict[Name, Pretrain] = Field({}, description="Models to train, by model.")
+    pretrain: dict[Name, AnyPretrain] = Field({}, description="Models to train, by model.")
     embed: dict[Name, Embed] = Field({}, description="Rows of the table: encoders and what they read, by model.")
     probe: dict[Name, Probe] = Field({}, description="Tasks, by task.")
     report: dict[Name, Report] = Field({}, description="Result tables, by table.")
 
+    @classmethod
+    def parse(cls, values: Any, where: str = "settings") -> Self:
+        """Validate a config, with the rows that its tables ask for; errors as in `Settings.parse`."""
+        return super().parse(expand(values) if isinstance(values, dict) else values, where)
+
     def check(self) -> None:
         """Raise `SettingsError` where one block names what another does not define, or two blocks contradict."""
         _free("collect", self.collect, RESERVED)
-        _free("pretrain", self.pretrain, BUILT_IN_ENCODERS)
+        _free("pretrain", self.pretrain, BASELINES)
         self._check_data()
         self._check_models()
         for name, task in self.probe.items():
-            _known(f"probe.{name}.dataset", [task.dataset], self.collect, "collect")
+            _known(f"probe.{name}.dataset", task.datasets, self.collect, "collect")
         for name, table in self.report.items():
-            _known(f"report.{name}", [*table.models, *table.curves], self.embed, "embed")
+            _known(f"report.{name}", [*table.models, *table.curves, *table.attribution], self.embed, "embed")
             _known(f"report.{name}.tasks", table.tasks, self.probe, "probe")
 
     def _check_data(self) -> None:
@@ -94,7 +99,7 @@ class Study(Settings):
             _known(f"embed.{name}.recipe", [embed.recipe], self.clean, "clean")
             if embed.encoder is None:
                 continue
-            _known(f"embed.{name}.encoder", [embed.encoder], [*BUILT_IN_ENCODERS, *self.pretrain], "pretrain")
+            _known(f"embed.{name}.encoder", [embed.encoder], [*BASELINES, *self.pretrain], "pretrain")
             if embed.snapshot is not None and embed.encoder in self.pretrain:
                 n = self.pretrain[embed.encoder].snapshots
                 if embed.snapshot >= n:
@@ -112,7 +117,9 @@ class Study(Settings):
                 _folder(f"collect.{name}.derivatives", collect.derivatives)
             for table in collect.phenotypes:
                 if not table.table.is_file():
-                    raise InputError(f"collect.{name}.phenotypes: no such table: {table.table}")
+                    raise InputError(
+                        f"collect.{name}.phenotypes: no such table: {table.table.absolute()}; correct 'table'"
+                    )
         for name, embed in self.embed.items():
             if embed.weights is not None:
                 _folder(f"embed.{name}.weights", embed.weights)
@@ -127,9 +134,9 @@ class Study(Settings):
 def refuse_wrong(config: dict[str, Any]) -> None:
     """For the Snakefile: end the program with one line and exit code 2 where a config is wrong."""
     try:
-        if len(json.dumps(config)) > LONGEST_CONFIG:
-            raise SettingsError("config: longer than a command line takes; shorten its lists of names")
         study = Study.parse(config, "config")
+        if len(json.dumps(expand(config))) > LONGEST_CONFIG:
+            raise SettingsError("config: longer than a command line takes; shorten its lists of names")
         study.check()
         study.check_folders()
     except BoldtableError as error:
@@ -151,6 +158,9 @@ def _free(block: str, names: Iterable[str], taken: Iterable[str]) -> None:
 
 def _folder(place: str, path: Path) -> None:
     if not path.is_dir():
-        raise InputError(f"{place}: no such folder: {path}")
+        seen = "" if path.is_absolute() else f" ({path.absolute()})"
+        raise InputError(
+            f"{place}: no such folder: {path}{seen}; correct it in the config, or choose another --directory"
+        )
     if not any(path.iterdir()):
-        raise InputError(f"{place}: the folder is empty: {path}")
+        raise InputError(f"{place}: the folder is empty: {path}; fill it or name another in the config")

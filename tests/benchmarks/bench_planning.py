@@ -30,7 +30,7 @@ report: {main: {models: [connectome, semantoks], tasks: [sex]}}
 
 
 def made_up_runs(folder: Path) -> None:
-    (folder / "derivatives").mkdir()
+    (folder / "derivatives/sub-01").mkdir(parents=True)
     (folder / "study.yaml").write_text(CONFIG)
     out = folder / "results/aurora"
     out.mkdir(parents=True)

@@ -286,6 +286,7 @@ def test_settings_that_match_nothing_are_refused(tmp_path: Path, settings: dict[
     with pytest.raises(InputError) as caught:
         run(tmp_path, **settings)
     assert told in str(caught.value)
+    assert str(caught.value).startswith("collect.aurora: ")
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "results").iterdir())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,10 @@ def run_row(participant: str, **more: Any) -> dict[str, Any]:
 class Study:
     """A dataset of four runs in two shards, as clean and qc would leave it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, networks: Sequence[str] = ("net",) * N_PARCELS) -> None:
+        self.folder, self.networks = folder, list(networks)
+        sites = {"01": "Oslo", "02": "Rome", "03": "Bonn", "04": None}
+        self.people = [{"participant": name, "site": site} for name, site in sites.items()]
         self.rng = np.random.default_rng(0)
         self.tensors: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
         self.qc: list[dict[str, Any]] = []
@@ -54,7 +56,7 @@ class Study:
 
     def write(self) -> dict[str, Any]:
         parcels = pd.DataFrame({"index": range(1, N_PARCELS + 1), "name": [f"p{i}" for i in range(N_PARCELS)]})
-        AtlasTable("toy", "MNI", parcels.assign(network="net")).save(
+        AtlasTable("toy", "MNI", parcels.assign(network=self.networks)).save(
             self.folder / "atlas.parquet", store.Provenance("x")
         )
         for shard, rows in self.tensors.items():
@@ -62,9 +64,7 @@ class Study:
             with store.Writer(path, "tensors", provenance, N_PARCELS) as writer:
                 for row in rows:
                     writer.append(row)
-        sites = {"01": "Oslo", "02": "Rome", "03": "Bonn", "04": None}
-        people = [{"participant": name, "site": site} for name, site in sites.items()]
-        store.write(self.folder / "participants.parquet", "participants", people, store.Provenance("x"))
+        store.write(self.folder / "participants.parquet", "participants", self.people, store.Provenance("x"))
         store.write(self.folder / "qc.parquet", "qc", self.qc, store.Provenance("x"))
         tables = {name: self.folder / f"{name}.parquet" for name in ("atlas", "qc", "participants")}
         return {**tables, "tensors": self.folder / "tensors", "weights": None, "out": self.folder / "out.parquet"}

@@ -38,7 +38,7 @@ class Cohort:
         self.people["age_years"] = rng.uniform(20, 80, n).round(1)
         self.runs = pd.DataFrame(
             [
-                {"dataset": "aurora", "participant": name, "run": run, "keep": True}
+                {"dataset": "aurora", "participant": name, "session": None, "run": run, "keep": True}
                 for name in self.names
                 for run in "12"
             ]
@@ -56,12 +56,12 @@ class Cohort:
         store.write(paths["participants"], "participants", self.people, PROVENANCE)
         store.write(paths["qc"], "qc", self.runs, PROVENANCE)
         probe.split(
-            settings(**values), task=task, participants=paths["participants"], qc=paths["qc"], out=paths["splits"]
+            settings(**values), task=task, participants=[paths["participants"]], qc=[paths["qc"]], out=paths["splits"]
         )
         return store.frame(paths["splits"], "splits")
 
     def write_embeddings(self) -> None:
-        rows = self.runs.drop(columns="keep").assign(window=0).to_dict("records")
+        rows = self.runs[["dataset", "participant", "session", "run"]].assign(window=0).to_dict("records")
         rows = [{**row, "embedding": vector} for row, vector in zip(rows, self.vectors, strict=True)]
         store.write(self.paths()["embeddings"], "embeddings", rows, PROVENANCE, self.vectors.shape[1])
 
@@ -69,8 +69,8 @@ class Cohort:
         self.write_embeddings()
         paths, out, predictions = self.paths(), self.folder / "scores.parquet", self.folder / "predictions.parquet"
         probe.run(
-            settings(**values), model="toy", task=task, embeddings=paths["embeddings"], splits=paths["splits"], out=out,
-            predictions=predictions,
+            settings(**values), model="toy", task=task, embeddings=[paths["embeddings"]], qc=[paths["qc"]],
+            splits=paths["splits"], out=out, predictions=predictions,
         )  # fmt: skip
         return store.frame(out, "scores"), store.frame(predictions, "predictions")
 
@@ -251,11 +251,19 @@ def test_windows_are_averaged_before_runs(tmp_path: Path) -> None:
         {"participant": "01", "run": "1", "window": 1, "embedding": [3.0, 1.0]},
         {"participant": "02", "run": None, "window": 0, "embedding": [5.0, np.nan]},
         {"participant": "01", "run": "2", "window": 0, "embedding": [8.0, np.nan]},
+        {"participant": "01", "run": "2", "window": 0, "half": 1, "embedding": [99.0, 99.0]},
     ]
-    rows = [{**row, "embedding": np.array(row["embedding"])} for row in rows]
+    rows = [{**row, "dataset": "aurora", "embedding": np.array(row["embedding"])} for row in rows]
     store.write(tmp_path / "e.parquet", "embeddings", rows, PROVENANCE, 2)
-    found = features.of_participants(tmp_path / "e.parquet", ["02", "01"])
+    read = features.read([tmp_path / "e.parquet"])
+    people = pd.DataFrame({"dataset": "aurora", "participant": ["02", "01"]})
+    found = features.of_participants(read, people, read.keys)
     np.testing.assert_allclose(found, [[5, np.nan], [5, 1]])
+    one_run = features.of_participants(read, people, read.keys[read.keys["run"] != "2"])
+    np.testing.assert_allclose(one_run, [[5, np.nan], [2, 1]])
+    vectors, owner = features.samples(read, people, read.keys)
+    assert owner.tolist() == [1, 1, 0, 1]
+    np.testing.assert_allclose(vectors[:, 0], [1, 3, 5, 8])
 
 
 # Heads

@@ -87,7 +87,7 @@ def test_imported_weights_are_described_where_they_lie(tmp_path: Path) -> None:
 def test_participants_are_found_in_what_pretrain_writes(tmp_path: Path) -> None:
     settings = build(tmp_path)
     cohort: Any = SimpleNamespace(fingerprint="f", participants={"aurora": ["00", "01", "99"]})
-    trained = Pretrain(recipe="r", datasets=["aurora"])
+    trained = Pretrain.parse({"recipe": "r", "datasets": ["aurora"]})
     store.write_text(tmp_path / "models/semantoks/data.json", card.seen(trained, cohort))
     run(settings, tmp_path)
     assert "semantoks was pretrained on recordings, not on targets, of test participants: 2 of 40 (sex)" in (

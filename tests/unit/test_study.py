@@ -61,8 +61,17 @@ def test_a_derivatives_folder_that_cannot_be_used(blocks, tmp_path, monkeypatch,
     if state == "a file":
         folder.write_text("")
     blocks["collect"]["my_dataset"]["derivatives"] = str(folder)
-    with pytest.raises(InputError, match=r"collect\.my_dataset\.derivatives: .*derivatives"):
+    way_out = "name another" if state == "empty" else "correct it in the config"
+    with pytest.raises(InputError, match=rf"collect\.my_dataset\.derivatives: .*derivatives.*{way_out}"):
         Study.parse(blocks).check_folders()
+
+
+def test_a_relative_folder_says_where_it_was_looked_for(blocks, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks["collect"]["my_dataset"]["derivatives"] = "data/fmriprep"
+    with pytest.raises(InputError, match="data/fmriprep") as error:
+        Study.parse(blocks).check_folders()
+    assert str(tmp_path / "data/fmriprep") in str(error.value)
 
 
 def test_results_that_cannot_be_written(blocks, tmp_path, monkeypatch):

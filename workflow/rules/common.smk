@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 from boldtable import __version__ as VERSION
+from boldtable.expansion import expand as with_every_row
 from snakemake.utils import validate
 
 if workflow.is_main_process:
@@ -14,6 +15,7 @@ if workflow.is_main_process:
 
     refuse_wrong(config)
 
+config.update(with_every_row(config))
 validate(config, "../schemas/config.schema.json", set_default=False)
 for optional in ("preprocess", "pretrain", "embed", "probe", "report"):
     config.setdefault(optional, {})

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from boldtable import store
-from boldtable.errors import InputError
+from boldtable.errors import InputError, SettingsError
 from boldtable.progress import say
 from boldtable.stages.collect.files import bare, check_folder, check_outputs, examples, parallel
 from boldtable.stages.collect.fmriprep import index
@@ -25,12 +25,15 @@ _UNLABELLED = "not in participants.tsv: used for pretraining, left out of every 
 
 def collect_dataset(settings: Collect, dataset: str, runs: Path, participants: Path) -> None:
     """Index a dataset and write both tables (`boldtable.stages.collect.run` says the rest)."""
-    check_outputs(settings.derivatives, runs, participants)
-    check_folder(settings.derivatives)
-    source = find_participants(settings)
-    early = read_participants(settings, source) if source else None  # a bad table is told before hours of listing
-    found = sorted(_find(settings), key=lambda one: one.keys)
-    table = _people(settings, source, early, found)
+    try:
+        check_outputs(settings.derivatives, runs, participants)
+        check_folder(settings.derivatives)
+        source = find_participants(settings)
+        early = read_participants(settings, source) if source else None  # a bad table is told before hours of listing
+        found = sorted(_find(settings), key=lambda one: one.keys)
+        table = _people(settings, source, early, found)
+    except (InputError, SettingsError) as error:
+        raise type(error)(f"collect.{dataset}: {error}") from None  # a study has several datasets
     _write(settings, dataset, found, runs, table, participants, source)
 
 

@@ -54,7 +54,8 @@ def _key(row: Mapping[str, Any]) -> tuple[str | None, ...]:
 
 def keys(row: Mapping[str, Any], window: int, start_s: float | None) -> Row:
     """The columns of an embedding's row, except the embedding."""
-    return {**dict(zip(store.KEYS, _key(row), strict=True)), "window": window, "start_s": start_s}
+    place = {"half": row.get("half"), "window": window, "start_s": start_s}
+    return {**dict(zip(store.KEYS, _key(row), strict=True)), **place}
 
 
 def shard_paths(folder: Path, kept: pd.DataFrame) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from boldtable import splits, store
 from boldtable.errors import InputError
 from boldtable.progress import progress, say
 from boldtable.stages.probe import features, heads, metrics
+from boldtable.stages.probe import runs as recordings
+from boldtable.stages.probe.conditions import natural
 from boldtable.stages.probe.settings import Probe
-from boldtable.stages.probe.task import natural, units_of
 
 Row = dict[str, Any]
 Floats = npt.NDArray[np.floating]
@@ -33,18 +35,23 @@ class Result:
     counts: tuple[int, int, int]
 
 
-def write(settings: Probe, model: str, task: str, embeddings: Path, path: Path, out: Path, predictions: Path) -> None:
+def write(
+    settings: Probe, model: str, task: str, embeddings: Sequence[Path], qc: Sequence[Path], path: Path, out: Path,
+    predictions: Path,
+) -> None:  # fmt: skip
     """Write ``scores`` and ``predictions``; the work behind `boldtable.stages.probe.run`."""
     made = store.frame(path, "splits")
     others = sorted(set(made["task"]) - {task})
     if others or made.empty:
         raise InputError(f"{path} holds the splits of task '{others[0] if others else None}', not '{task}'")
     splits.check(made, str(path))
+    runs = recordings.used(settings, qc)
+    recordings.refuse_duplicates(runs, made, str(path))
     if settings.kind == "fingerprint":
-        results = {0: _fingerprint(settings, embeddings, made)}
+        results = {0: _fingerprint(settings, features.read(embeddings), runs, made)}
     else:
-        results = _splits(settings, embeddings, made, f"{task} x {model}")
-    _write(settings, {"model": model, "task": task}, results, [embeddings, path], out, predictions)
+        results = _splits(settings, features.read(embeddings), runs, made, f"{task} x {model}")
+    _write(settings, {"model": model, "task": task}, results, [*embeddings, *qc, path], out, predictions)
 
 
 def _write(
@@ -66,12 +73,14 @@ def _write(
     say(f"{labels['task']} x {labels['model']}: mean {metric} {mean:.3f} over {len(results)} split(s)")
 
 
-def _splits(settings: Probe, embeddings: Path, made: pd.DataFrame, what: str) -> dict[int, Result]:
-    people = made.groupby("participant", sort=True)["target"].first()
-    vectors = features.of_participants(embeddings, [str(name) for name in people.index])
+def _splits(
+    settings: Probe, embeddings: features.Rows, runs: pd.DataFrame, made: pd.DataFrame, what: str
+) -> dict[int, Result]:
+    people = made.groupby(recordings.PERSON, sort=True)["target"].first()
+    vectors = features.of_participants(embeddings, people.reset_index(), runs)
     found = {}
     for split, rows in progress(made.groupby("split"), what, total=made["split"].nunique()):
-        places = people.index.get_indexer(pd.Index(rows["participant"]))
+        places = people.index.get_indexer(pd.MultiIndex.from_frame(rows[recordings.PERSON]))
         parts = {part: np.sort(places[rows["part"].to_numpy() == part]) for part in splits.PARTS}
         empty = [part for part, members in parts.items() if not len(members)]
         if empty:
@@ -96,11 +105,15 @@ def _one(settings: Probe, vectors: Floats, people: pd.Series, parts: dict[str, n
         texts, scores = [names[label] for label in fitted.output.argmax(axis=1)], fitted.output[:, -1]
         truths, validation = [names[label] for label in y], {"val_balanced_accuracy": fitted.validation, **more}
     rows = [
-        {"participant": people.index[i], "target": truths[i], "prediction": texts[i], "score": float(scores[i])}
+        {**_person(people.index[i]), "target": truths[i], "prediction": texts[i], "score": float(scores[i])}
         for i in test
     ]
     choices = {"strength": fitted.strength, "n_features": vectors.shape[1], **validation}
     return Result(values, choices, rows, (len(train), len(val), len(test)))
+
+
+def _person(key: tuple[str, str]) -> Row:
+    return dict(zip(recordings.PERSON, key, strict=True))
 
 
 def _class_numbers(
@@ -134,41 +147,30 @@ def bin_edges(train: Floats, bins: int) -> npt.NDArray[np.float64]:
     return edges
 
 
-def _fingerprint(settings: Probe, embeddings: Path, made: pd.DataFrame) -> Result:
-    """Both sessions (or runs) of every participant, compared by Pearson correlation over the features.
+def _fingerprint(settings: Probe, embeddings: features.Rows, runs: pd.DataFrame, made: pd.DataFrame) -> Result:
+    """Both sessions (or runs, or halves) of every participant, compared by Pearson correlation over the features.
 
     Features missing in any of the compared embeddings are left out for all; nothing is fitted and nothing centred
     across participants.
     """
-    participants = sorted(str(name) for name in made["participant"])
-    first, second = _two_units(settings, embeddings, participants)
+    people = made.sort_values(recordings.PERSON)
+    participants = [str(name) for name in people["participant"]]
+    first, second = features.pairs(embeddings, people, runs, settings.across == "half")
     known = np.isfinite(first).all(axis=0) & np.isfinite(second).all(axis=0)
     if known.sum() < 2:
-        raise InputError(f"{embeddings}: fewer than two features are known for all {len(participants)} participants")
+        raise InputError(
+            f"{embeddings.name}: fewer than two features are known for all {len(participants)} participants"
+        )
     similarity = _unit_rows(first[:, known]) @ _unit_rows(second[:, known]).T
     values, forward, backward = metrics.fingerprint(similarity)
     own = np.diag(similarity)
     rows = [
-        {"participant": name, "target": name, "prediction": participants[nearest[i]], "score": float(own[i])}
+        {**_person(who), "target": who[1], "prediction": participants[nearest[i]], "score": float(own[i])}
         for nearest in (forward, backward)
-        for i, name in enumerate(participants)
+        for i, who in enumerate(zip(people["dataset"], participants, strict=True))
     ]
     choices = {"across": settings.across, "n_features": int(known.sum()), "n_features_missing": int((~known).sum())}
     return Result(values, choices, rows, (0, 0, len(participants)))
-
-
-def _two_units(settings: Probe, embeddings: Path, participants: list[str]) -> tuple[Floats, Floats]:
-    """The embeddings of each participant's first and second session (or run): two arrays (participant, feature)."""
-    keys = features.read_keys(embeddings)
-    keys["unit"] = units_of(keys, settings.across)
-    by_person = keys.groupby("participant")["unit"].unique()
-    order = {name: sorted(by_person.get(name, []), key=natural) for name in participants}
-    features.refuse_absent(embeddings, [name for name, units in order.items() if len(units) < 2])
-    index = {(name, unit): 2 * i + k for i, name in enumerate(participants) for k, unit in enumerate(order[name][:2])}
-    pairs = zip(keys["participant"], keys["unit"], strict=True)
-    place = np.array([index.get(pair, -1) for pair in pairs], dtype=np.int64)
-    found = features.means(embeddings, keys.drop(columns="unit"), place, 2 * len(participants))
-    return found[0::2], found[1::2]
 
 
 def _unit_rows(values: Floats) -> npt.NDArray[np.float64]:

@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from boldtable.errors import nearest
+from boldtable.expansion import BASELINES, UNTRAINED
 from boldtable.settings import Settings
 
 SEEDS = re.compile(r"(.+-untrained)-\d+")
@@ -26,6 +27,25 @@ class Report(Settings):
         description="Keys of the embed block that are drawn and neither listed nor tested: snapshots of a model "
         "against the step of training, models trained on a portion against the participants they learnt from, and "
         "embeddings with networks hidden as the attribution to networks.",
+    )
+    baselines: bool | list[str] = Field(
+        True,
+        description=f"Rows that every table has, before the others: {', '.join(BASELINES)}. true adds them all, a list "
+        "those it names, false none; they read the recipe of qc unless the embed block says otherwise.",
+    )
+    untrained: int = Field(
+        UNTRAINED,
+        ge=0,
+        description="For every trained model, how many untrained ones stand before it: the same but for training, each "
+        "of another seed. Three show how much the first weights alone decide; 0 adds none.",
+    )
+    attribution: list[str] = Field(
+        [],
+        description="Keys of the embed block that are also probed without each network of their atlas, and with each "
+        "alone: rows that are added to the curves, and drawn.",
+    )
+    networks: list[str] = Field(
+        [], description="The networks for attribution; empty takes those of the atlas where its source is built in."
     )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the intervals.")
     permutations: int = Field(
@@ -69,6 +89,9 @@ class Report(Settings):
                 raise ValueError(f"'{model}' (reference or pair) is not among the models{nearest(model, self.rows)}")
         if self.published is None and (self.published_tasks or self.published_models):
             raise ValueError("published_tasks and published_models need 'published': the name of a file")
+        for baseline in self.baselines if isinstance(self.baselines, list) else []:
+            if baseline not in BASELINES:
+                raise ValueError(f"baselines: '{baseline}' is none{nearest(baseline, BASELINES)}")
         for better, than in self.pairs:
             if better == than:
                 raise ValueError(f"the pair [{better}, {than}] tests a model against itself")
