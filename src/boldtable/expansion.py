@@ -16,6 +16,9 @@ from boldtable.errors import SettingsError
 BASELINES = ("majority", "nuisance", "demographics", "connectome", "connectome-partial", "connectome-tangent")
 # Defaults of the settings classes, needed before those classes read the config; a test compares them.
 UNTRAINED, SEED = 3, 21
+# Where a participant is to be found again: age and sex are the same in both recordings, and nothing is fitted, so that
+# there is no majority and no tangent projection.
+_FOR_FINGERPRINTS = ("connectome", "connectome-partial")
 _NINE = ("Vis", "SomMot", "DorsAttn", "SalVentAttn", "Limbic", "Cont", "Default", "Subcortex", "Cerebellum")
 # The networks of the atlas sources whose networks are known before the atlas is made.
 NETWORKS = {"demo457": _NINE, "schaefer400-tian3-buckner7": _NINE}
@@ -63,16 +66,25 @@ def _table(config: Block, name: str, table: Block) -> Block:
 
 def _baselines(config: Block, table: Block) -> list[str]:
     """The rows of the table with its baselines, which come first and in the order of `BASELINES`."""
-    setting, qc = table.get("baselines", True), config.get("qc")
-    wanted = setting if _is_list(setting) else BASELINES if setting is True else ()
+    setting, qc, tasks = table.get("baselines", True), config.get("qc"), _fingerprints(config, table)
+    every = _FOR_FINGERPRINTS if tasks else BASELINES
+    wanted = setting if _is_list(setting) else every if setting is True else ()
     recipe = qc.get("recipe") if isinstance(qc, dict) else None
+    halves = {"halves": True} if any(task.get("across") == "half" for task in tasks) else {}
     encoders = {config["embed"].get(row, {}).get("encoder") for row in table["models"]}
     first = []
     for baseline in BASELINES:
         if baseline in wanted and (baseline in table["models"] or baseline not in encoders):
-            config["embed"].setdefault(baseline, {"recipe": recipe, "encoder": baseline})
+            config["embed"].setdefault(baseline, {"recipe": recipe, "encoder": baseline, **halves})
             first.append(baseline)
     return [*first, *(row for row in table["models"] if row not in first)]
+
+
+def _fingerprints(config: Block, table: Block) -> list[Block]:
+    """The fingerprint tasks of a table."""
+    probe, tasks = config.get("probe"), table.get("tasks")
+    named = [probe.get(task) for task in tasks] if isinstance(probe, dict) and _is_list(tasks) else []
+    return [task for task in named if isinstance(task, dict) and task.get("kind") == "fingerprint"]
 
 
 def _untrained(config: Block, table: Block, models: list[str]) -> Iterator[str]:

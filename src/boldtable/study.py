@@ -62,6 +62,17 @@ class Study(Settings):
         for name, table in self.report.items():
             _known(f"report.{name}", [*table.models, *table.curves, *table.attribution], self.embed, "embed")
             _known(f"report.{name}.tasks", table.tasks, self.probe, "probe")
+            self._check_halves(name, [*table.models, *table.curves], table.tasks)
+
+    def _check_halves(self, name: str, rows: Iterable[str], tasks: Iterable[str]) -> None:
+        """A fingerprint across the halves of a run needs rows that embed them."""
+        cut = [task for task in tasks if self.probe[task].across == "half" and self.probe[task].kind == "fingerprint"]
+        whole = [row for row in rows if not self.embed[row].halves]
+        if cut and whole:
+            raise SettingsError(
+                f"report.{name}: task '{cut[0]}' compares the halves of a run, but embed.{whole[0]} embeds whole runs: "
+                "set halves: true there, or leave it out of this table"
+            )
 
     def _check_data(self) -> None:
         _known("preprocess", self.preprocess, self.collect, "collect")
@@ -120,6 +131,7 @@ class Study(Settings):
                     raise InputError(
                         f"collect.{name}.phenotypes: no such table: {table.table.absolute()}; correct 'table'"
                     )
+        self._check_lists()
         for name, embed in self.embed.items():
             if embed.weights is not None:
                 _folder(f"embed.{name}.weights", embed.weights)
@@ -129,6 +141,11 @@ class Study(Settings):
             raise InputError(
                 f"cannot write {results}: {there} is no folder that can be written; choose another --directory"
             )
+
+    def _check_lists(self) -> None:
+        for name, task in self.probe.items():
+            if task.split_file is not None and not task.split_file.is_file():
+                raise InputError(f"probe.{name}.split_file: no such file: {task.split_file.absolute()}; correct it")
 
 
 def refuse_wrong(config: dict[str, Any]) -> None:

@@ -96,6 +96,16 @@ def test_baselines_are_chosen_or_switched_off(config: dict[str, Any]) -> None:
         Study.parse(config)
 
 
+def test_a_table_with_a_fingerprint_has_the_baselines_that_can_be_compared(config: dict[str, Any]) -> None:
+    config["probe"]["again"] = {"dataset": "aurora", "kind": "fingerprint"}
+    found = models(config, tasks=["sex", "again"], untrained=0)
+    assert found == ["connectome", "connectome-partial", "mine"]
+    assert models(config, baselines=["nuisance"]) == ["nuisance", "mine"]
+    config["probe"]["again"]["across"] = "half"
+    config["report"]["main"]["baselines"] = True
+    assert expand(config)["embed"]["connectome"] == {"recipe": "semantoks", "encoder": "connectome", "halves": True}
+
+
 def test_attribution_adds_one_curve_per_network_without_and_alone(config: dict[str, Any]) -> None:
     config["report"]["main"] |= {"attribution": ["mine"], "baselines": False, "untrained": 0}
     found = expand(config)

@@ -109,12 +109,25 @@ def simulate(
 
 
 @app.command()
-def check(config: Annotated[str, typer.Argument(help="A config file.")]) -> None:
+def check(
+    config: Annotated[str, typer.Argument(help="A config file.")],
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Print it with the baselines and other rows that its tables ask for.")
+    ] = False,
+) -> None:
     """Check a config file: keys, ranges, and that its blocks agree with each other."""
+    import json
+
+    import yaml
+
+    from boldtable.expansion import expand
+    from boldtable.settings import read_yaml
     from boldtable.study import Study
 
     Study.load(config).check()
-    typer.echo(f"{config}: fine")
+    # Through JSON: what YAML aliases share is written out.
+    text = yaml.safe_dump(json.loads(json.dumps(expand(read_yaml(config)))), sort_keys=False) if whole else ""
+    typer.echo(text or f"{config}: fine")
 
 
 @app.command()

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from boldtable.errors import InputError, nearest
 from boldtable.models.base import Encoder, InputSpec, check_tensors
 from boldtable.models.brain_jepa import BrainJepa
+from boldtable.models.brainlm import BrainLM
+from boldtable.models.brainlm_vit import BrainLMImages
 from boldtable.models.semantoks import Semantoks
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
@@ -65,6 +67,8 @@ def register(model: _Kind) -> None:
 
 # The models of this package, one a line.
 register(Semantoks)
+register(BrainLM)
+register(BrainLMImages)
 register(BrainJepa)
 
 

@@ -62,6 +62,11 @@ class Embed(Settings):
         "model",
         description="model: tensors of another TR than the model's are refused; native: they are taken frame by frame.",
     )
+    halves: bool = Field(
+        False,
+        description="Embed the two halves of every run too, for fingerprint tasks across halves; the other tasks do "
+        "not see them.",
+    )
     max_missing: float = Field(
         0.5,
         ge=0,
@@ -85,6 +90,8 @@ class Embed(Settings):
             raise ValueError("give either hide_networks or only_networks")
         if self.encoder in OF_TABLES and (self.hide_networks or self.only_networks):
             raise ValueError(f"encoder '{self.encoder}' sees no network, so none can be hidden")
+        if self.encoder in OF_TABLES and self.halves:
+            raise ValueError(f"encoder '{self.encoder}' knows whole runs only: leave halves false")
         return self
 
 
@@ -118,7 +125,7 @@ def run(
         )
         about = {"features": encoder.features, "tensors_sha256": store.sha256_json(made), **encoder.about}
         inputs = [qc, atlas, *([folder / "model.safetensors"] if folder else [])]
-        blocks, size = (encoder.block(rows) for rows in tables.shards(paths, kept)), encoder.size
+        blocks, size = (encoder.block(rows) for rows in tables.shards(paths, kept, settings.halves)), encoder.size
     tables.write(out, blocks, size, store.Provenance("embed", settings, inputs, **about), kept["shard"].nunique())
 
 
