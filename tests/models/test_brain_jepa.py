@@ -24,7 +24,7 @@ from boldtable.objectives.spatiotemporal_masks import draw_masks
 
 
 def masks(batch: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    return draw_masks(batch, SMALL.n_parcels, SMALL.n_patches, torch.Generator().manual_seed(seed), "paper")
+    return draw_masks(batch, SMALL.n_parcels, SMALL.n_patches, torch.Generator().manual_seed(seed), "paper", batch)
 
 
 def small_objective(**more: object) -> JointEmbedding:
@@ -117,12 +117,25 @@ def test_absent_values_reach_neither_loss_nor_gradients(loss: str) -> None:
     assert all(torch.isfinite(a).all() for a in found[0])
 
 
-def test_tokens_without_data_are_not_counted() -> None:
+def test_tokens_without_data_are_not_counted_and_windows_count_alike() -> None:
     predicted, goal = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
     counted = torch.tensor([[True, True, False], [True, False, False]])
-    expected = torch.nn.functional.mse_loss(predicted[counted], goal[counted])
-    torch.testing.assert_close(latent_loss(predicted, goal, "mse", counted), expected)
+    each = [torch.nn.functional.mse_loss(p[c], g[c]) for p, g, c in zip(predicted, goal, counted, strict=True)]
+    torch.testing.assert_close(latent_loss(predicted, goal, "mse", counted), (each[0] + each[1]) / 2)
     assert latent_loss(predicted, goal, "mse", torch.zeros_like(counted)) == 0
+
+
+def test_padding_of_lists_changes_no_number() -> None:
+    x, (context, targets) = window(), masks(2)
+    objective = small_objective()
+    shorter = targets.clone()
+    shorter[1, -2:] = -1
+    found = objective.losses(x, context, shorter, monitor=True)
+    padded = [torch.nn.functional.pad(places, (0, 3), value=-1) for places in (context, shorter)]
+    again = objective.losses(x, *padded, monitor=True)
+    assert all(torch.equal(found[name], again[name]) for name in found)
+    alone = [objective.losses(x[k : k + 1], context[k : k + 1], shorter[k : k + 1])["total"] for k in (0, 1)]
+    torch.testing.assert_close(found["total"], (alone[0] + alone[1]) / 2)
 
 
 def test_only_student_and_predictor_learn_and_the_teacher_follows() -> None:

@@ -155,6 +155,8 @@ class BrainJepa(nn.Module):
         `parcel_mask` (batch, parcel) and `frame_mask` (batch, frame) are True where a value is present; None means all.
         """
         present = self.present(parcel_mask, frame_mask, x.shape[-1])
+        if kept is not None and present is not None:
+            present = present.expand(len(kept), -1).gather(1, kept)
         return self.encode(self.patches(x, parcel_mask, frame_mask), kept, present)
 
     def patches(self, x: Tensor, parcel_mask: Tensor | None = None, frame_mask: Tensor | None = None) -> Tensor:
@@ -186,16 +188,15 @@ class BrainJepa(nn.Module):
         return present.flatten(1)
 
     def encode(self, patches: Tensor, kept: Tensor | None = None, present: Tensor | None = None) -> Tensor:
-        """Return the final tokens of `patches`; tokens not `present` are never attended to."""
+        """Return the final tokens of `patches`, or of those `kept`; the same tokens' `present` says which have data."""
         n_patches = patches.shape[1] // self.config.n_parcels
         positions = self.positions(self.gradients, n_patches).flatten(0, 1)
         if kept is not None:
             patches = tokens_at(patches, kept)
-            present = None if present is None else present.expand(len(kept), -1).gather(1, kept)
             positions = rows_of(positions, kept)
         keys = attended(present, len(patches))
-        x = through(self.blocks, self.patch(patches) + positions, keys, spare_memory=self.spare_memory)
-        return self.norm(x)  # type: ignore[no-any-return]
+        x = self.patch(patches) + positions
+        return self.norm(through(self.blocks, x, keys, None, self.spare_memory))  # type: ignore[no-any-return]
 
     def pool(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
         """Return features (batch, width): the mean over the tokens that are present."""

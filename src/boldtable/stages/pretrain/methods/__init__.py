@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args
 from pydantic import Discriminator, Tag
 
 from boldtable.errors import SettingsError, nearest
+from boldtable.stages.pretrain.methods.brain_jepa import PretrainBrainJepa
 from boldtable.stages.pretrain.methods.brainlm import PretrainBrainLM
 from boldtable.stages.pretrain.methods.semantoks import PretrainSemantoks
 from boldtable.stages.pretrain.settings import Pretrain
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Pretrain]] = {
     for settings in (
         PretrainSemantoks,
         PretrainBrainLM,
+        PretrainBrainJepa,
     )
 }  # fmt: skip
 
