@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import os
 from functools import cache
 from pathlib import Path
 
 import pyarrow.parquet
 from boldtable import __version__ as VERSION
 from snakemake.utils import validate
+
+os.environ["BOLDTABLE_HOME"] = str(workflow.basedir)  # envs/boldtable.yaml installs from here; --sdm conda copies it
 
 if workflow.is_main_process:
     from boldtable.study import refuse_wrong
