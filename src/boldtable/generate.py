@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 from pydantic.fields import FieldInfo
@@ -24,27 +25,30 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "clean": {"semantoks": {"atlas": "schaefer400-tian3-buckner7"}},
     "qc": {"recipe": "semantoks"},
     "pretrain": {"my_model": {"recipe": "semantoks", "datasets": ["my_dataset"]}},
-    "embed": {
-        "nuisance": {"recipe": "semantoks", "encoder": "nuisance"},
-        "connectome": {"recipe": "semantoks", "encoder": "connectome"},
-        "my_model": {"recipe": "semantoks", "encoder": "my_model"},
-    },
+    "embed": {"my_model": {"recipe": "semantoks", "encoder": "my_model"}},
     "probe": {"my_dataset-sex": {"dataset": "my_dataset", "kind": "classification", "target": "sex"}},
-    "report": {"main": {"models": ["nuisance", "connectome", "my_model"], "tasks": ["my_dataset-sex"]}},
+    "report": {"main": {"models": ["my_model"], "tasks": ["my_dataset-sex"]}},
 }
 
 
-def entry_class(field: FieldInfo) -> type[Settings]:
-    """The settings class of a block: the class itself, or that of the entries of a mapping."""
+def entry_classes(field: FieldInfo) -> tuple[type[Settings], ...]:
+    """The settings classes of a block: the class itself, or that of a mapping's entries, or those they choose among."""
     kind = field.annotation
-    found = kind if isinstance(kind, type) and issubclass(kind, Settings) else get_args(kind)[1]
-    assert issubclass(found, Settings)
-    return found
+    kinds = [kind] if isinstance(kind, type) and issubclass(kind, Settings) else _choices(get_args(kind)[1])
+    assert all(issubclass(one, Settings) for one in kinds)
+    return tuple(kinds)
 
 
-def blocks() -> dict[str, type[Settings]]:
-    """Stage → the settings class of its entries, in running order."""
-    return {name: entry_class(field) for name, field in Study.model_fields.items()}
+def _choices(kind: Any) -> list[Any]:
+    """The classes in a type: itself, without what it is annotated with, or the members of a union."""
+    if get_origin(kind) is Annotated:
+        return _choices(get_args(kind)[0])
+    return [inner for member in get_args(kind) for inner in _choices(member)] or [kind]
+
+
+def blocks() -> dict[str, tuple[type[Settings], ...]]:
+    """Stage → the settings classes of its entries, in running order; the first is the one without a choice."""
+    return {name: entry_classes(field) for name, field in Study.model_fields.items()}
 
 
 def schema() -> str:
@@ -64,17 +68,40 @@ def readme() -> str:
         "",
         "This page is made from the settings classes by `make docs`; do not edit it.",
     ]
-    for name, cls in blocks().items():
-        lines += [
-            "",
-            f"## {name}",
-            "",
-            f"{Study.model_fields[name].description} {(cls.__doc__ or '').splitlines()[0]}",
-            "",
-        ]
-        lines += ["| key | values | default | meaning |", "|---|---|---|---|"]
-        lines += [_row(key, field, cls) for key, field in cls.model_fields.items()]
+    for name, classes in blocks().items():
+        about = Study.model_fields[name].description
+        if len(classes) == 1:
+            lines += ["", f"## {name}", "", f"{about} {_first_line(classes[0])}", "", *_table(classes[0])]
+            continue
+        common = _common(classes)
+        lines += ["", f"## {name}", "", f"{about} {_first_line(common)} Keys of every model:", "", *_table(common)]
+        for cls in classes:
+            own = [key for key, field in cls.model_fields.items() if _differs(field, common.model_fields.get(key))]
+            lines += ["", f"### model: {_model(cls)}", "", _first_line(cls), "", *_table(cls, own)]
     return "\n".join(lines) + "\n"
+
+
+def _first_line(cls: type[Settings]) -> str:
+    return (cls.__doc__ or "").splitlines()[0]
+
+
+def _common(classes: Sequence[type[Settings]]) -> type[Settings]:
+    """The nearest settings class that all are made from."""
+    return next(one for one in classes[0].__mro__ if all(issubclass(cls, one) for cls in classes))
+
+
+def _differs(field: FieldInfo, common: FieldInfo | None) -> bool:
+    """Whether a key is new in a class, or has another default or meaning than in the common one."""
+    return common is None or (field.default, field.description) != (common.default, common.description)
+
+
+def _model(cls: type[Settings]) -> str:
+    return str(get_args(cls.model_fields["model"].annotation)[0])
+
+
+def _table(cls: type[Settings], keys: Sequence[str] | None = None) -> list[str]:
+    rows = [_row(key, cls.model_fields[key], cls) for key in (cls.model_fields if keys is None else keys)]
+    return ["| key | values | default | meaning |", "|---|---|---|---|", *rows]
 
 
 def _row(key: str, field: FieldInfo, cls: type[Settings]) -> str:
@@ -111,7 +138,7 @@ def starter() -> str:
         "# A config to start from (boldtable init). Every key is explained in config/README.md.",
         "# Check it with: boldtable check config.yaml",
     ]
-    for name, cls in blocks().items():
+    for name, (cls, *others) in blocks().items():
         lines += ["", f"# {Study.model_fields[name].description}"]
         example = EXAMPLES[name]
         if not example:
@@ -122,6 +149,8 @@ def starter() -> str:
             lines += [f"{name}:"]
             for position, (entry, values) in enumerate(example.items()):
                 lines += [f"  {entry}:", *_entry(cls, values, "    ", optional=position == 0)]
+            for other in others:
+                lines += _alternative(cls, other, next(iter(example.values())))
     return "\n".join(lines) + "\n"
 
 
@@ -129,6 +158,20 @@ def _entry(cls: type[Settings], values: dict[str, Any], indent: str, optional: b
     given = [f"{indent}{key}: {_inline(value)}" for key, value in values.items()]
     rest = {key: field for key, field in cls.model_fields.items() if key not in values and not field.is_required()}
     return given + [f"{indent}# {key}: {_inline(_default(field))}" for key, field in rest.items() if optional]
+
+
+def _alternative(cls: type[Settings], other: type[Settings], values: dict[str, Any]) -> list[str]:
+    """An entry of another class, commented out: what it needs, and the keys that it does not share with `cls`."""
+    model, fields = _model(other), other.model_fields
+    own = {key: field for key, field in fields.items() if _differs(field, cls.model_fields.get(key)) and key != "model"}
+    given = {"model": model, **values}
+    lines = [f"{key}: {_inline(value)}" for key, value in given.items()]
+    lines += [
+        f"{key}: {'...' if field.is_required() else _inline(_default(field))}"
+        for key, field in own.items()
+        if key not in given
+    ]
+    return [f"  # my_{model}:", *(f"  #   {line}" for line in lines)]
 
 
 def _default(field: FieldInfo) -> Any:

@@ -6,6 +6,7 @@ and range. The config block of a stage is exactly this class, so a rule and a ha
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Self
 
@@ -49,27 +50,51 @@ def read_yaml(source: str) -> Any:
 
 def _explain(cls: type[BaseModel], item: Any, where: str) -> str:
     """Turn one pydantic error into ``place: what is wrong, what is known``."""
-    location = [str(part) for part in item["loc"]]
+    location, known = _walk(cls, [str(part) for part in item["loc"]])
     place = ".".join([where, *location])
+    if item["type"] == "union_tag_invalid":
+        key, tag = item["ctx"]["discriminator"].removesuffix("()"), item["ctx"]["tag"]
+        choices = re.findall(r"'([^']*)'", item["ctx"]["expected_tags"])
+        return f"{place}.{key}: unknown {key} '{tag}'{nearest(tag, choices)}"
     if item["type"] == "extra_forbidden":
-        return f"{place}: unknown key{nearest(location[-1], _known_keys(cls, location[:-1]))}"
+        return f"{place}: unknown key{nearest(location[-1], known)}"
     if item["type"] == "missing":
         return f"{place}: required, but not given"
+    if item["type"] == "union_tag_not_found":
+        return f"{place}: expected a mapping of settings, found {type(item['input']).__name__}"
     given = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
     return f"{place}: {_one_line(item['msg'])}{given}"
 
 
-def _known_keys(cls: type[BaseModel], path: list[str]) -> list[str]:
-    """Find the field names of the nested settings class that `path` leads to, through dict values too."""
+def _walk(cls: type[BaseModel], parts: list[str]) -> tuple[list[str], list[str]]:
+    """Return the keys that lead to a value, and the keys known beside it; through dict values and chosen alternatives.
+
+    Where a key chooses among settings classes, pydantic names the chosen one as a step of its own: it is left out.
+    """
     schema = cls.model_json_schema()
-    node: dict[str, Any] = schema
-    for part in path:
-        node = _step(schema, node, part)
-    return list(_resolve(schema, node).get("properties", {}))
+    node, known, keys = _resolve(schema, schema), [], []
+    for part in parts:
+        chosen = _chosen(schema, node, part)
+        if chosen is not None:
+            node = chosen
+            continue
+        keys.append(part)
+        known = list(node.get("properties", {}))
+        node = _resolve(schema, _step(node, part))
+    return keys, known
 
 
-def _step(schema: dict[str, Any], node: dict[str, Any], part: str) -> dict[str, Any]:
-    node = _resolve(schema, node)
+def _chosen(schema: dict[str, Any], node: dict[str, Any], tag: str) -> dict[str, Any] | None:
+    """The alternative of a node that has a key with this one value; None where there is no choice."""
+    alternatives = [_resolve(schema, inner) for inner in node.get("oneOf", [])]
+    keys = [one.get("properties", {}).values() for one in alternatives]
+    having = [
+        one for one, inner in zip(alternatives, keys, strict=True) if tag in [value.get("const") for value in inner]
+    ]
+    return having[0] if having else None
+
+
+def _step(node: dict[str, Any], part: str) -> dict[str, Any]:
     named = [*node.get("patternProperties", {}).values(), node.get("additionalProperties"), node.get("items")]
     inner: Any = node.get("properties", {}).get(part) or next((kind for kind in named if kind), {})
     return inner if isinstance(inner, dict) else {}

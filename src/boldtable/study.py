@@ -7,18 +7,19 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints
 
 from boldtable.errors import BoldtableError, InputError, SettingsError, nearest
+from boldtable.expansion import BASELINES, expand
 from boldtable.settings import Settings
 from boldtable.stages.clean import Clean
 from boldtable.stages.collect import Collect
 from boldtable.stages.embed import Embed
 from boldtable.stages.parcellate import Parcellate
 from boldtable.stages.preprocess import Preprocess
-from boldtable.stages.pretrain import Pretrain
+from boldtable.stages.pretrain import AnyPretrain
 from boldtable.stages.probe import Probe
 from boldtable.stages.qc import QC
 from boldtable.stages.report import Report
@@ -26,7 +27,6 @@ from boldtable.stages.report import Report
 # Names become folders and files below results/.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
-BUILT_IN_ENCODERS = ("connectome", "nuisance")
 # Folders below results/ beside those of the datasets.
 RESERVED = ("atlases", "benchmarks", "embeddings", "logs", "models", "population", "scores", "splits", "tables")
 # A settings block travels as one argument of a command; Linux takes 128 KiB.
@@ -41,23 +41,39 @@ class Study(Settings):
     parcellate: dict[Name, Parcellate] = Field(min_length=1, description="Atlases, by atlas.")
     clean: dict[Name, Clean] = Field(min_length=1, description="Recipes from parcel signals to tensors, by recipe.")
     qc: QC = Field(description="Which runs are kept; one block for all datasets.")
-    pretrain: dict[Name, Pretrain] = Field({}, description="Models to train, by model.")
+    pretrain: dict[Name, AnyPretrain] = Field({}, description="Models to train, by model.")
     embed: dict[Name, Embed] = Field({}, description="Rows of the table: encoders and what they read, by model.")
     probe: dict[Name, Probe] = Field({}, description="Tasks, by task.")
     report: dict[Name, Report] = Field({}, description="Result tables, by table.")
 
+    @classmethod
+    def parse(cls, values: Any, where: str = "settings") -> Self:
+        """Validate a config, with the rows that its tables ask for; errors as in `Settings.parse`."""
+        return super().parse(expand(values) if isinstance(values, dict) else values, where)
+
     def check(self) -> None:
         """Raise `SettingsError` where one block names what another does not define, or two blocks contradict."""
         _free("collect", self.collect, RESERVED)
-        _free("pretrain", self.pretrain, BUILT_IN_ENCODERS)
+        _free("pretrain", self.pretrain, BASELINES)
         self._check_data()
         self._check_models()
         for name, task in self.probe.items():
-            _known(f"probe.{name}.dataset", [task.dataset], self.collect, "collect")
+            _known(f"probe.{name}.dataset", task.datasets, self.collect, "collect")
         for name, table in self.report.items():
             rows = [*table.models, table.reference, *table.curves, *(model for pair in table.pairs for model in pair)]
-            _known(f"report.{name}", rows, self.embed, "embed")
+            _known(f"report.{name}", [*rows, *table.attribution], self.embed, "embed")
             _known(f"report.{name}.tasks", table.tasks, self.probe, "probe")
+            self._check_halves(name, [*table.models, *table.curves], table.tasks)
+
+    def _check_halves(self, name: str, rows: Iterable[str], tasks: Iterable[str]) -> None:
+        """A fingerprint across the halves of a run needs rows that embed them."""
+        cut = [task for task in tasks if self.probe[task].across == "half" and self.probe[task].kind == "fingerprint"]
+        whole = [row for row in rows if not self.embed[row].halves]
+        if cut and whole:
+            raise SettingsError(
+                f"report.{name}: task '{cut[0]}' compares the halves of a run, but embed.{whole[0]} embeds whole runs: "
+                "set halves: true there, or leave it out of this table"
+            )
 
     def _check_data(self) -> None:
         _known("preprocess", self.preprocess, self.collect, "collect")
@@ -95,7 +111,7 @@ class Study(Settings):
             _known(f"embed.{name}.recipe", [embed.recipe], self.clean, "clean")
             if embed.encoder is None:
                 continue
-            _known(f"embed.{name}.encoder", [embed.encoder], [*BUILT_IN_ENCODERS, *self.pretrain], "pretrain")
+            _known(f"embed.{name}.encoder", [embed.encoder], [*BASELINES, *self.pretrain], "pretrain")
             if embed.snapshot is not None and embed.encoder in self.pretrain:
                 n = self.pretrain[embed.encoder].snapshots
                 if embed.snapshot >= n:
@@ -116,6 +132,7 @@ class Study(Settings):
                     raise InputError(
                         f"collect.{name}.phenotypes: no such table: {table.table.absolute()}; correct 'table'"
                     )
+        self._check_lists()
         for name, embed in self.embed.items():
             if embed.weights is not None:
                 _folder(f"embed.{name}.weights", embed.weights)
@@ -126,13 +143,18 @@ class Study(Settings):
                 f"cannot write {results}: {there} is no folder that can be written; choose another --directory"
             )
 
+    def _check_lists(self) -> None:
+        for name, task in self.probe.items():
+            if task.split_file is not None and not task.split_file.is_file():
+                raise InputError(f"probe.{name}.split_file: no such file: {task.split_file.absolute()}; correct it")
+
 
 def refuse_wrong(config: dict[str, Any]) -> None:
     """For the Snakefile: end the program with one line and exit code 2 where a config is wrong."""
     try:
-        if len(json.dumps(config)) > LONGEST_CONFIG:
-            raise SettingsError("config: longer than a command line takes; shorten its lists of names")
         study = Study.parse(config, "config")
+        if len(json.dumps(expand(config))) > LONGEST_CONFIG:
+            raise SettingsError("config: longer than a command line takes; shorten its lists of names")
         study.check()
         study.check_folders()
     except BoldtableError as error:

@@ -82,7 +82,7 @@ def training(size: str, batch: int, n_runs: int, steps: int, **more: Any) -> Tra
         fingerprint="",
     )  # fmt: skip
     objective = SelfDistillation(encoder(size), distillation_config(size))
-    return Training(settings, objective, Batches(settings, cohort, (len(SIZES), WINDOW // 20)), CPU)
+    return Training(settings, objective, Batches(settings, cohort, settings.sampling(objective)), CPU)
 
 
 class Plain:
@@ -173,11 +173,11 @@ def test_the_plain_implementation_computes_the_same() -> None:
     job = training("small", 4, 8, 20, precision="float32")
     objective, other = job.objective, Plain(job.objective, runs(8), 4)
     found = job.batches.batch(0)
-    views, masks = (found.view1, found.view2), [job.batches.batch(step) for step in range(20)]
-    hidden = next((batch.mask1, batch.mask2) for batch in masks if batch.mask1 is not None)
+    views, masks = tuple(found.views), [job.batches.batch(step) for step in range(20)]
+    hidden = next(batch.masks for batch in masks if batch.masks is not None)
     for weight in (0.0, 0.5):
         for mask in (None, hidden):
-            ours = objective(*views, *(mask or (None, None)), network_weight=weight)["total"]
+            ours = objective.losses(*views, *(mask or (None, None)), network_weight=weight)["total"]
             theirs = plain.losses(other.student, other.teacher, views, mask, weight)
             torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=0.0)
     for loss in (ours, theirs):
@@ -194,7 +194,9 @@ def test_training(capsys: pytest.CaptureFixture[str]) -> None:
         job = training("base", BATCH, 2 * BATCH, 200)
         kinds = {
             share: Batches(
-                job.settings.model_copy(update={"mask_probability": share}), job.batches._cohort, (len(SIZES), 5)
+                job.settings,
+                job.batches._cohort,
+                job.settings.model_copy(update={"mask_probability": share}).sampling(job.objective),
             )
             for share in (0.0, 1.0)
         }

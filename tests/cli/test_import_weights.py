@@ -17,7 +17,8 @@ from boldtable.models import load_model
 from boldtable.models.layers import sincos_positions
 from boldtable.models.published import checkpoint_shapes, published_name
 from boldtable.models.semantoks import semantoks_config
-from boldtable.stages.embed import PUBLISHED_NETWORKS, import_weights
+from boldtable.stages.embed import import_weights
+from boldtable.stages.embed.published_semantoks import PUBLISHED_NETWORKS
 
 SIZES = (61, 77, 46, 47, 26, 52, 91, 50, 7)
 NETWORKS = tuple(name for name, size in zip(PUBLISHED_NETWORKS, SIZES, strict=True) for _ in range(size))
@@ -130,7 +131,8 @@ def test_a_tensor_that_does_not_belong_is_named(
     assert message in refusal(tmp_path)
 
 
-def test_an_atlas_of_other_networks_is_refused(tmp_path: Path) -> None:
+def test_an_atlas_of_other_networks_is_refused(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    command(tmp_path, state)
     atlas = tmp_path / "atlas.parquet"
     write_atlas(atlas, NETWORKS[::-1])
     assert "has the networks Cerebellum, Subcortex" in refusal(tmp_path)
@@ -142,13 +144,23 @@ def test_an_atlas_of_other_networks_is_refused(tmp_path: Path) -> None:
 
 def test_networks_of_other_names_are_taken_in_the_order_given(tmp_path: Path) -> None:
     """Refused for the checkpoint, which is none: the networks came first and were fine."""
+    command(tmp_path, {})
     renamed = tuple(name.lower() for name in NETWORKS)
     write_atlas(tmp_path / "atlas.parquet", renamed)
-    (tmp_path / "published.pth").write_text("not a checkpoint")
     assert "has the networks vis, sommot" in refusal(tmp_path)
     order = ", ".join(dict.fromkeys(renamed))
     given = ["--atlas", tmp_path / "atlas.parquet", "--out", tmp_path / "model", "--network-order", order]
-    assert "not a PyTorch checkpoint" in refused("import-weights", tmp_path / "published.pth", *given)
+    assert "is missing (and 941 more)" in refused("import-weights", tmp_path / "published.pth", *given)
+
+
+def test_a_checkpoint_of_no_known_model_is_refused(tmp_path: Path) -> None:
+    command(tmp_path, {})
+    (tmp_path / "published.pth").write_text("not a checkpoint")
+    assert "not a PyTorch checkpoint" in refusal(tmp_path)
+    torch.save({"layer.weight": torch.zeros(2), "layer.bias": torch.zeros(2)}, tmp_path / "published.pth")
+    assert "holds layer.weight, layer.bias: not a checkpoint of Brain-Semantoks" in refusal(tmp_path)
+    torch.save([torch.zeros(2)], tmp_path / "published.pth")
+    assert "holds a list, not named tensors" in refusal(tmp_path)
 
 
 def test_a_checkpoint_with_code_in_it_is_never_run(tmp_path: Path) -> None:

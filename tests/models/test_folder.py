@@ -14,6 +14,7 @@ from torch import Tensor
 
 from boldtable.errors import InputError
 from boldtable.models import InputSpec, load_model, save_model
+from boldtable.models.checkpoints import read_checkpoint
 from boldtable.models.published import checkpoint_shapes, from_published, import_semantoks
 from boldtable.models.semantoks import Semantoks, semantoks_config
 
@@ -187,7 +188,7 @@ def test_import_of_a_checkpoint_of_the_published_format(tmp_path: Path) -> None:
     state = synthetic_checkpoint(networks)
     path = tmp_path / "published.pth"
     torch.save({"epoch": 100, "model_state_dict": state, "loss": 0.0}, path)
-    import_semantoks(path, tmp_path / "model", spec, "# Imported\n")
+    import_semantoks(read_checkpoint(path), tmp_path / "model", spec, "# Imported\n")
     loaded = load_model(tmp_path / "model")
     assert isinstance(loaded, Semantoks)
     assert torch.equal(loaded.norm.weight, torch.arange(768.0))
@@ -196,7 +197,7 @@ def test_import_of_a_checkpoint_of_the_published_format(tmp_path: Path) -> None:
     del state["student_mask_predictor.mlp.0.bias"]
     torch.save({"model_state_dict": state}, path)
     with pytest.raises(InputError, match=r"student_mask_predictor\.mlp\.0\.bias' is missing"):
-        import_semantoks(path, tmp_path / "model", spec, "")
+        import_semantoks(read_checkpoint(path), tmp_path / "model", spec, "")
 
 
 class Unsafe:
@@ -209,14 +210,14 @@ def test_unsafe_or_foreign_checkpoints_are_refused(tmp_path: Path, capsys: pytes
     path = tmp_path / "checkpoint.pth"
     torch.save({"model_state_dict": Unsafe()}, path)
     with pytest.raises(InputError, match="not a checkpoint that can be read safely"):
-        import_semantoks(path, tmp_path / "model", spec, "")
+        import_semantoks(read_checkpoint(path), tmp_path / "model", spec, "")
     assert capsys.readouterr().out == ""
     torch.save({"weights": {}}, path)
     with pytest.raises(InputError, match="no 'model_state_dict'"):
-        import_semantoks(path, tmp_path / "model", spec, "")
+        import_semantoks(read_checkpoint(path), tmp_path / "model", spec, "")
     path.write_bytes(b"junk")
     with pytest.raises(InputError, match=r"checkpoint\.pth"):
-        import_semantoks(path, tmp_path / "model", spec, "")
+        import_semantoks(read_checkpoint(path), tmp_path / "model", spec, "")
     with pytest.raises(InputError, match="not found"):
-        import_semantoks(tmp_path / "absent.pth", tmp_path / "model", spec, "")
+        import_semantoks(read_checkpoint(tmp_path / "absent.pth"), tmp_path / "model", spec, "")
     assert not (tmp_path / "model").exists()

@@ -135,6 +135,7 @@ def test_only_the_training_part_of_a_split_is_seen(tmp_path: Path) -> None:
     settings = Clean.parse(POPULATION | {"population": ["one"], "population_split": "sex/1"})
     parts = [("01", 0, "test"), ("01", 1, "train"), ("02", 0, "train"), ("02", 1, "test"), ("03", 1, "val")]
     made = [{"task": "sex", "participant": name, "split": split, "part": part} for name, split, part in parts]
+    made = [{**row, "dataset": rows[0]["dataset"]} for row in made]
     store.write(tmp_path / "splits.parquet", "splits", made, store.Provenance("split"))
     found = fitted(tmp_path, settings, one, splits=tmp_path / "splits.parquet")
     assert found["n_runs"].tolist() == [1] * 4

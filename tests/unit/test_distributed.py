@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_pretrain import TINY, command, curves, same, train
+from test_pretrain_batches import sampling
 from test_pretrain_data import atlas, load, run_row, small, write_dataset
 
 from boldtable import store
@@ -132,21 +133,25 @@ def test_shares_make_up_the_whole_batch(tmp_path: Path, monkeypatch: pytest.Monk
     rows[4]["signal"][:, 3] = np.nan
     cohort = load(("a", write_dataset(tmp_path, "a", rows)))
     settings = Pretrain.parse({**TINY, "batch_size": 8, "mask_probability": 1})
-    whole = Batches(settings, cohort, (3, 4))
-    shares = [Batches(settings, cohort, (3, 4), Processes(rank, size)) for rank in range(size)]
+    whole = Batches(settings, cohort, sampling(mask_probability=1))
+    shares = [Batches(settings, cohort, sampling(mask_probability=1), Processes(rank, size)) for rank in range(size)]
     for step in range(whole.total):
         found = [share.batch(step) for share in shares]
         assert all(share.names(step) == whole.names(step) for share in shares)
-        for name, expected in whole.batch(step)._asdict().items():
-            assert torch.equal(torch.cat([getattr(batch, name) for batch in found]), expected), name
+        expected = whole.batch(step)
+        assert torch.equal(torch.cat([batch.views for batch in found], dim=1), expected.views)
+        assert torch.equal(torch.cat([batch.frame_mask for batch in found], dim=1), expected.frame_mask)
+        assert torch.equal(torch.cat([batch.parcel_mask for batch in found]), expected.parcel_mask)
+        for view in range(2):
+            assert torch.equal(torch.cat([batch.masks[view] for batch in found]), expected.masks[view])
 
 
 def test_one_participant_for_each_process_at_least(tmp_path: Path) -> None:
     cohort = load(("a", small(tmp_path, n=3)))
     with pytest.raises(InputError, match="at least 4 participants, found 3"):
-        Batches(Pretrain.parse(TINY), cohort, (3, 4), Processes(0, 4))
+        Batches(Pretrain.parse(TINY), cohort, sampling(), Processes(0, 4))
     with pytest.raises(InputError, match="batch_size 2 is less than the number of processes, 3"):
-        Batches(Pretrain.parse({**TINY, "batch_size": 2}), cohort, (3, 4), Processes(0, 3))
+        Batches(Pretrain.parse({**TINY, "batch_size": 2}), cohort, sampling(), Processes(0, 3))
 
 
 def test_the_launcher_says_who_we_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,10 @@ def run_row(participant: str, **more: Any) -> dict[str, Any]:
 class Study:
     """A dataset of four runs in two shards, as clean and qc would leave it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, networks: Sequence[str] = ("net",) * N_PARCELS) -> None:
+        self.folder, self.networks = folder, list(networks)
+        sites = {"01": "Oslo", "02": "Rome", "03": "Bonn", "04": None}
+        self.people = [{"participant": name, "site": site} for name, site in sites.items()]
         self.rng = np.random.default_rng(0)
         self.tensors: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
         self.qc: list[dict[str, Any]] = []
@@ -54,7 +56,7 @@ class Study:
 
     def write(self) -> dict[str, Any]:
         parcels = pd.DataFrame({"index": range(1, N_PARCELS + 1), "name": [f"p{i}" for i in range(N_PARCELS)]})
-        AtlasTable("toy", "MNI", parcels.assign(network="net")).save(
+        AtlasTable("toy", "MNI", parcels.assign(network=self.networks)).save(
             self.folder / "atlas.parquet", store.Provenance("x")
         )
         for shard, rows in self.tensors.items():
@@ -62,9 +64,7 @@ class Study:
             with store.Writer(path, "tensors", provenance, N_PARCELS) as writer:
                 for row in rows:
                     writer.append(row)
-        sites = {"01": "Oslo", "02": "Rome", "03": "Bonn", "04": None}
-        people = [{"participant": name, "site": site} for name, site in sites.items()]
-        store.write(self.folder / "participants.parquet", "participants", people, store.Provenance("x"))
+        store.write(self.folder / "participants.parquet", "participants", self.people, store.Provenance("x"))
         store.write(self.folder / "qc.parquet", "qc", self.qc, store.Provenance("x"))
         tables = {name: self.folder / f"{name}.parquet" for name in ("atlas", "qc", "participants")}
         return {**tables, "tensors": self.folder / "tensors", "weights": None, "out": self.folder / "out.parquet"}
@@ -389,3 +389,21 @@ def test_a_study_knows_its_snapshots_and_weights(tmp_path: Path) -> None:
     there = study_module.Study.parse({**given.model_dump(mode="json"), "collect": collect})
     with pytest.raises(InputError, match=r"embed\.row\.weights: no such folder: .*published"):
         there.check_folders()
+
+
+def test_halves_stand_beside_whole_runs(study: Study, load: Callable[[Any], Any]) -> None:
+    study.add("05", "a", n_frames=31)
+    found = study.embed(halves=True)
+    odd, whole = study.of("05")["signal"], found[found["half"].isna()]
+    assert whole["participant"].tolist() == ["01", "05", "03", "04"]
+    first, second = (found[(found["participant"] == "05") & (found["half"] == half)].iloc[0] for half in (1, 2))
+    np.testing.assert_array_equal(first["embedding"], connectome.edges(odd[:15]))
+    np.testing.assert_array_equal(second["embedding"], connectome.edges(odd[16:]))
+    assert second["start_s"] == 32.0
+    load(Means())
+    windows = study.embed("model", halves=True, windows=3).query("participant == '01'")
+    assert windows.groupby(windows["half"].fillna(0))["start_s"].apply(list).to_dict() == {
+        0: [0, 30, 60], 1: [0, 4, 10], 2: [50, 54, 60]
+    }  # fmt: skip
+    with pytest.raises(SettingsError, match="'nuisance' knows whole runs only"):
+        embed.Embed.parse({"recipe": "semantoks", "encoder": "nuisance", "halves": True})

@@ -26,7 +26,8 @@ def test_shipped_configs_are_valid(path):
 def test_every_setting_is_described():
     undescribed = [
         f"{stage}.{key}"
-        for stage, cls in blocks().items()
+        for stage, classes in blocks().items()
+        for cls in classes
         for key, field in cls.model_fields.items()
         if not field.description
     ]

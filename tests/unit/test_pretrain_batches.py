@@ -11,8 +11,10 @@ import torch
 from test_pretrain_data import N_PARCELS, load, run_row, small, write_dataset
 
 from boldtable.errors import InputError
+from boldtable.objectives.base import Batch, Sampling
 from boldtable.stages.pretrain import Pretrain
 from boldtable.stages.pretrain.batches import Batches, epoch_order
+from boldtable.stages.pretrain.methods.semantoks import PretrainSemantoks
 
 PLAIN = {"drop_parcels": 0, "drop_frames": 0, "scale": 0, "noise": 0}
 
@@ -20,6 +22,20 @@ PLAIN = {"drop_parcels": 0, "drop_frames": 0, "scale": 0, "noise": 0}
 def settings(**more: Any) -> Pretrain:
     given = {"recipe": "toy", "datasets": ["a"], "size": "tiny", "window_frames": 20, "patch_frames": 5, "epochs": 2}
     return Pretrain.parse({**given, "batch_size": 4, **more})
+
+
+def sampling(**more: Any) -> Sampling:
+    """Two augmented views of three networks and four patches, and their masks."""
+    found = settings(**more)
+    assert isinstance(found, PretrainSemantoks)
+    return found.two_views(3, 4)
+
+
+def tensors(batch: Batch) -> list[torch.Tensor]:
+    """Everything in a batch."""
+    return [
+        part for part in (batch.views, batch.parcel_mask, batch.frame_mask, *(batch.masks or ())) if part is not None
+    ]
 
 
 def test_an_epoch_has_every_participant_once_and_in_time_every_recording(tmp_path: Path) -> None:
@@ -40,13 +56,13 @@ def test_views_are_windows_of_their_runs(tmp_path: Path) -> None:
     for p, row in enumerate(rows):
         row["signal"] = (np.arange(row["n_frames"])[:, None] + 100 * p + np.zeros(N_PARCELS)).astype(np.float32)
     batches = Batches(
-        settings(epochs=40, batch_size=3, **PLAIN), load(("a", write_dataset(tmp_path, "a", rows))), (3, 4)
+        settings(epochs=40, batch_size=3, **PLAIN), load(("a", write_dataset(tmp_path, "a", rows))), sampling(**PLAIN)
     )
     begins = set()
     for step in range(batches.total):
         found = batches.batch(step)
-        for view, valid in ((found.view1, found.frame_mask1), (found.view2, found.frame_mask2)):
-            assert valid is not None
+        assert found.frame_mask is not None
+        for view, valid in zip(found.views, found.frame_mask, strict=True):
             for run, sample, frames in zip(batches.runs(step).tolist(), view, valid, strict=True):
                 begin = int(sample[0, 0]) - 100 * run
                 length = min(20, (25, 20, 12)[run])
@@ -60,37 +76,38 @@ def test_views_are_windows_of_their_runs(tmp_path: Path) -> None:
 
 def test_batches_repeat_in_any_order_and_differ_by_seed_and_step(tmp_path: Path) -> None:
     cohort = load(("a", small(tmp_path)))
-    first, again = (Batches(settings(mask_probability=1), cohort, (3, 4)) for _ in range(2))
+    first, again = (Batches(settings(), cohort, sampling(mask_probability=1)) for _ in range(2))
     forward = [first.batch(step) for step in range(2)]
     backward = [again.batch(step) for step in (1, 0)][::-1]
     for one, other in zip(forward, backward, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True) if a is not None)
-    other_seed = Batches(settings(seed=4), cohort, (3, 4)).batch(0)
-    assert not torch.equal(forward[0].view1, forward[1].view1)
-    assert not torch.equal(forward[0].view1, forward[0].view2)
-    assert not torch.equal(forward[0].view1, other_seed.view1)
+        assert len(tensors(one)) == 3
+        assert all(torch.equal(a, b) for a, b in zip(tensors(one), tensors(other), strict=True))
+    other_seed = Batches(settings(seed=4), cohort, sampling()).batch(0)
+    assert not torch.equal(forward[0].views, forward[1].views)
+    assert not torch.equal(*forward[0].views)
+    assert not torch.equal(forward[0].views, other_seed.views)
 
 
 def test_masks_hide_the_share_of_batches_asked_for(tmp_path: Path) -> None:
     cohort = load(("a", small(tmp_path)))
-    batches = Batches(settings(epochs=200, mask_probability=0.3), cohort, (3, 4))
-    masked = [batches.batch(step).mask1 is not None for step in range(batches.total)]
+    batches = Batches(settings(epochs=200), cohort, sampling(mask_probability=0.3))
+    masked = [batches.batch(step).masks is not None for step in range(batches.total)]
     assert 0.2 < np.mean(masked) < 0.4
-    assert Batches(settings(mask_probability=0), cohort, (3, 4)).batch(0).mask1 is None
+    assert Batches(settings(), cohort, sampling(mask_probability=0)).batch(0).masks is None
 
 
 def test_data_without_gaps_need_no_masks(tmp_path: Path) -> None:
-    batch = Batches(settings(), load(("a", small(tmp_path))), (3, 4)).batch(0)
+    batch = Batches(settings(), load(("a", small(tmp_path))), sampling()).batch(0)
     assert batch.parcel_mask is None
-    assert batch.frame_mask1 is None
+    assert batch.frame_mask is None
 
 
 def test_what_is_left_over_is_dropped_unless_there_is_less_than_a_batch(tmp_path: Path) -> None:
     cohort = load(("a", small(tmp_path)))
-    assert (Batches(settings(), cohort, (3, 4)).size, Batches(settings(), cohort, (3, 4)).per_epoch) == (4, 1)
-    assert (Batches(settings(batch_size=512), cohort, (3, 4)).size) == 6
+    assert (Batches(settings(), cohort, sampling()).size, Batches(settings(), cohort, sampling()).per_epoch) == (4, 1)
+    assert (Batches(settings(batch_size=512), cohort, sampling()).size) == 6
 
 
 def test_one_participant_is_too_few(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least 2 participants, found 1"):
-        Batches(settings(), load(("a", small(tmp_path, n=1))), (3, 4))
+        Batches(settings(), load(("a", small(tmp_path, n=1))), sampling())

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from test_pretrain import curves, interrupt, same, train
+from test_pretrain_batches import PLAIN, sampling, tensors
 from test_pretrain_data import N_PARCELS, atlas, run_row, write_dataset
 
 from boldtable import store
@@ -48,19 +49,18 @@ def load(world: Path, buffer_gb: float | None = BUFFER_GB, **more: Any) -> data.
 
 
 def settings(**more: Any) -> Pretrain:
-    plain = {"drop_parcels": 0, "drop_frames": 0, "scale": 0, "noise": 0}
     given = {"recipe": "toy", "datasets": ["a"], "size": "tiny", "window_frames": 20, "patch_frames": 5}
-    return Pretrain.parse({**given, "epochs": EPOCHS, "batch_size": 4, **plain, **more})
+    return Pretrain.parse({**given, "epochs": EPOCHS, "batch_size": 4, **PLAIN, **more})
 
 
 def batches(world: Path, **more: Any) -> Batches:
-    return Batches(settings(**more), load(world), (3, 4))
+    return Batches(settings(**more), load(world), sampling(**PLAIN))
 
 
 def test_every_participant_comes_once_an_epoch_in_groups_of_shards(world: Path) -> None:
     cohort = load(world)
     owner = torch.repeat_interleave(torch.arange(cohort.n_participants), cohort.counts)
-    made = Batches(settings(batch_size=6), cohort, (3, 4))
+    made = Batches(settings(batch_size=6), cohort, sampling(**PLAIN))
     orders, recordings = [], set()
     for epoch in range(EPOCHS):
         runs = torch.cat([made.runs(step) for step in range(epoch * made.per_epoch, (epoch + 1) * made.per_epoch)])
@@ -84,7 +84,7 @@ def test_views_are_windows_of_their_runs_also_across_groups(world: Path) -> None
         found, runs = made.batch(step), made.runs(step)
         place = step % made.per_epoch * made.size
         straddling += any(place < group.last < place + 4 for group in made._arranged(step // made.per_epoch).groups)
-        for view in (found.view1, found.view2):
+        for view in found.views:
             begins = view[:, 0, 0].long() - 50 * runs
             assert torch.equal(view[:, 0], (50 * runs + begins)[:, None] + frame.float())
             assert (begins >= 0).all()
@@ -106,8 +106,8 @@ def test_batches_repeat_in_any_order_and_differ_by_seed(world: Path) -> None:
     forward = [first.batch(step) for step in range(first.total)]
     backward = [again.batch(step) for step in reversed(range(first.total))][::-1]
     for one, other in zip(forward, backward, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True) if a is not None)
-    assert not torch.equal(forward[0].view1, batches(world, seed=22).batch(0).view1)
+        assert all(torch.equal(a, b) for a, b in zip(tensors(one), tensors(other), strict=True))
+    assert not torch.equal(forward[0].views, batches(world, seed=22).batch(0).views)
 
 
 def test_two_groups_are_in_memory_at_most_and_the_next_is_read_meanwhile(
@@ -127,7 +127,7 @@ def test_two_groups_are_in_memory_at_most_and_the_next_is_read_meanwhile(
 
     monkeypatch.setattr(data.Reader, "read", watched)
     cohort = load(world)
-    made = Batches(settings(batch_size=6), cohort, (3, 4))
+    made = Batches(settings(batch_size=6), cohort, sampling(**PLAIN))
     for step in range(made.total):
         made.batch(step)
     assert 0 < most[0] <= BUFFER_GB * 1e9

@@ -99,3 +99,57 @@ def test_wilson_against_known_numbers() -> None:
     assert low == 0.0
     assert high == pytest.approx(0.2775, abs=1e-4)
     assert all(math.isnan(bound) for bound in statistics.wilson(0, 0))
+
+
+def predictions(rng: np.random.Generator, signal: float, n_splits: int = 10) -> tuple[statistics.Predictions, int, int]:
+    """Predictions of nearest-centroid probes on 80 participants, 16 of them tested in every stratified split."""
+    label = rng.permutation(np.repeat([0, 1], 40))
+    features = rng.normal(size=(80, 5)) + signal * label[:, None]
+    person, predicted = [], []
+    for _ in range(n_splits):
+        test = np.concatenate([rng.permutation(np.flatnonzero(label == k))[:8] for k in (0, 1)])
+        train = np.setdiff1d(np.arange(80), test)
+        means = [features[train][label[train] == k].mean(axis=0) for k in (0, 1)]
+        person.append(test)
+        predicted.append(((features[test] - (means[0] + means[1]) / 2) @ (means[1] - means[0]) > 0).astype(int))
+    split = np.repeat(np.arange(n_splits), 16)
+    return statistics.Predictions(label, np.concatenate(person), split, np.concatenate(predicted), 2), 64, 16
+
+
+def test_permutation_test_keeps_its_level_and_finds_what_is_there() -> None:
+    rng = np.random.default_rng(7)
+    null = np.array([statistics.permutation_test(*pick(predictions(rng, 0.0)), seed=1) for _ in range(150)])
+    assert (null <= 0.05).mean() < 0.09
+    assert 0.3 < (null <= 0.5).mean() < 0.7  # and it is no test that never rejects
+    assert statistics.permutation_test(*pick(predictions(rng, 1.5)), seed=1) == pytest.approx(1 / 60)
+
+
+def pick(found: tuple[statistics.Predictions, int, int]) -> tuple[statistics.Predictions, int, int, int]:
+    return found[0], 59, found[1], found[2]
+
+
+def test_permutation_test_of_quantities_and_of_nothing() -> None:
+    rng = np.random.default_rng(2)
+    age = rng.uniform(20, 80, 40)
+    person, split = np.arange(40), np.repeat([0, 1], 20)
+    good = statistics.Predictions(age, person, split, age + rng.normal(0, 3, 40), 0)
+    assert good.scores(age).mean() == pytest.approx(-np.abs(good.predicted - age).mean())
+    assert statistics.permutation_test(good, 99, 60, 20, seed=0) == pytest.approx(0.01)
+    assert math.isnan(statistics.permutation_test(good, 0, 60, 20, seed=0))
+
+
+def test_scores_are_balanced_over_the_classes_that_occur() -> None:
+    target = np.array([0, 0, 0, 1, 2])
+    found = statistics.Predictions(target, np.arange(5), np.array([0, 0, 0, 0, 1]), np.array([0, 0, 1, 1, 0]), 3)
+    assert found.scores(target).tolist() == pytest.approx([(2 / 3 + 1) / 2, 0.0])
+
+
+def test_mean_ranks_against_scipy() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 4, size=(12, 5)).astype(float)
+    expected = stats.rankdata(-values, axis=1).mean(axis=0)
+    assert statistics.mean_ranks(values) == pytest.approx(expected)
+    gap = values.copy()
+    gap[0, 2] = math.nan
+    assert statistics.mean_ranks(gap) == pytest.approx(stats.rankdata(-values[1:], axis=1).mean(axis=0))
+    assert np.isnan(statistics.mean_ranks(np.full((2, 3), math.nan))).all()

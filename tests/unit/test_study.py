@@ -81,3 +81,26 @@ def test_results_that_cannot_be_written(blocks, tmp_path, monkeypatch):
     blocks["collect"]["my_dataset"]["derivatives"] = "derivatives"
     with pytest.raises(InputError, match="choose another --directory"):
         Study.parse(blocks).check_folders()
+
+
+def test_a_task_names_datasets_and_lists_that_are_there(blocks, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    task = blocks["probe"]["my_dataset-sex"]
+    task |= {"scheme": "transfer", "test_dataset": "your_dataset"}
+    with pytest.raises(SettingsError, match=r"probe\.my_dataset-sex\.dataset: 'your_dataset' is not defined"):
+        Study.parse(blocks).check()
+    (tmp_path / "derivatives/sub-01").mkdir(parents=True)
+    blocks["collect"]["my_dataset"]["derivatives"] = "derivatives"
+    blocks["probe"]["my_dataset-sex"] = {**task, "scheme": "files", "test_dataset": None, "split_file": "lists.tsv"}
+    with pytest.raises(InputError, match=r"probe\.my_dataset-sex\.split_file: no such file: .*lists\.tsv"):
+        Study.parse(blocks).check_folders()
+
+
+def test_halves_are_compared_where_they_are_embedded(blocks):
+    blocks["probe"]["halves"] = {"dataset": "my_dataset", "kind": "fingerprint", "across": "half"}
+    blocks["embed"]["connectome"] = {"recipe": "semantoks", "encoder": "connectome"}
+    blocks["report"] = {"halves": {"models": ["connectome"], "tasks": ["halves"], "baselines": False}}
+    with pytest.raises(SettingsError, match=r"task 'halves' compares the halves.*embed\.connectome embeds whole runs"):
+        Study.parse(blocks).check()
+    blocks["embed"]["connectome"]["halves"] = True
+    Study.parse(blocks).check()

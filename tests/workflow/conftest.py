@@ -18,12 +18,9 @@ CONFIG = {
     "clean": {"semantoks": {"atlas": "demo457"}},
     "qc": {"recipe": "semantoks"},
     "pretrain": {"semantoks": {"recipe": "semantoks", "datasets": ["aurora"], "size": "tiny", "epochs": 1}},
-    "embed": {
-        "connectome": {"recipe": "semantoks", "encoder": "connectome"},
-        "semantoks": {"recipe": "semantoks", "encoder": "semantoks"},
-    },
+    "embed": {"semantoks": {"recipe": "semantoks", "encoder": "semantoks"}},
     "probe": {"sex": {"dataset": "aurora", "kind": "classification", "target": "sex"}},
-    "report": {"main": {"models": ["connectome", "semantoks"], "tasks": ["sex"]}},
+    "report": {"main": {"baselines": ["connectome"], "untrained": 0, "models": ["semantoks"], "tasks": ["sex"]}},
 }
 
 

@@ -16,15 +16,15 @@ from boldtable import store
 from boldtable.simulate import cohort
 
 ROOT = Path(__file__).resolve().parents[2]
-MODELS = ["nuisance", "connectome", "semantoks-untrained", "semantoks"]
+BASELINES = ["majority", "nuisance", "demographics", "connectome", "connectome-partial"]
+MODELS = [*BASELINES, "semantoks-untrained", "semantoks"]
 
 
 def small_study(folder: Path) -> dict:
     """The demo's config with few participants, two tasks and two epochs."""
     config = yaml.safe_load((ROOT / "config/demo/config.yaml").read_text())
     tasks = {name: {**task, "splits": 3} for name, task in config["probe"].items() if name == "aurora-diagnosis"}
-    for name, epochs in (("semantoks", 2), ("semantoks-untrained", 0)):
-        config["pretrain"][name] |= {"epochs": epochs}
+    config["pretrain"]["semantoks"] |= {"epochs": 2}
     return {**config, "probe": tasks, "report": {"demo": {**config["report"]["demo"], "tasks": list(tasks)}}}
 
 

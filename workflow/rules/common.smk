@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 from boldtable import __version__ as VERSION
+from boldtable.expansion import expand as with_every_row
 from snakemake.utils import validate
 
 os.environ["BOLDTABLE_HOME"] = str(workflow.basedir)  # envs/boldtable.yaml installs from here; --sdm conda copies it
@@ -17,6 +18,7 @@ if workflow.is_main_process:
 
     refuse_wrong(config)
 
+config.update(with_every_row(config))
 validate(config, "../schemas/config.schema.json", set_default=False)
 for optional in ("preprocess", "pretrain", "embed", "probe", "report"):
     config.setdefault(optional, {})

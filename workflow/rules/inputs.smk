@@ -123,9 +123,30 @@ def embed_folders(wildcards):
     return ["--tensors", tensors, *(part for folder in folders for part in ("--weights", folder))]
 
 
-def task_file(pattern):
-    """Input function: a file of the task's dataset."""
-    return collect(pattern, dataset=lookup("probe/{task}/dataset", within=config))
+def task_files(pattern):
+    """Input function: a file of each of the task's datasets, the one that is trained on first."""
+
+    def paths(wildcards):
+        settings = config["probe"][wildcards.task]
+        datasets = [name for name in (settings["dataset"], settings.get("test_dataset")) if name]
+        return [pattern.format(dataset=dataset, **wildcards) for dataset in datasets]
+
+    return paths
+
+
+def split_lists(wildcards):
+    """The fixed lists of a task, where it has some."""
+    given = config["probe"][wildcards.task].get("split_file")
+    return [given] if given else []
+
+
+def each(option, files):
+    """Params function: the option once for each of the rule's input files of this name."""
+
+    def arguments(wildcards, input):
+        return [part for path in input[files] for part in (option, path)]
+
+    return arguments
 
 
 def report_rows(wildcards):

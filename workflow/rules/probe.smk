@@ -1,14 +1,16 @@
 """Splits of a task, made once; then embeddings × task → scores, one row per split and metric.
 
-READS   results/{dataset}/participants.parquet and qc.parquet, results/embeddings/{model}/{dataset}.parquet
+READS   results/{dataset}/participants.parquet and qc.parquet, results/embeddings/{model}/{dataset}.parquet, and the
+        fixed lists of a task where it has some
 WRITES  results/splits/{task}.parquet, results/scores/{model}/{task}.parquet and {task}.predictions.parquet
 """
 
 
 rule split:
     input:
-        participants=task_file("results/{dataset}/participants.parquet"),
-        qc=task_file("results/{dataset}/qc.parquet"),
+        split_lists,
+        participants=task_files("results/{dataset}/participants.parquet"),
+        qc=task_files("results/{dataset}/qc.parquet"),
     output:
         "results/splits/{task}.parquet",
     log:
@@ -19,15 +21,19 @@ rule split:
         "../../envs/boldtable.yaml"
     params:
         settings=block("probe", "task"),
+        participants=each("--participants", "participants"),
+        qc=each("--qc", "qc"),
         version=VERSION,
     shell:
-        "boldtable split --settings {params.settings:q} --task {wildcards.task:q} --participants {input.participants:q}"
-        " --qc {input.qc:q} --out {output:q} > {log:q} 2>&1"
+        "boldtable split --settings {params.settings:q} --task {wildcards.task:q} {params.participants:q}"
+        " {params.qc:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule probe:
     input:
-        embeddings=task_file("results/embeddings/{{model}}/{dataset}.parquet"),
+        embeddings=task_files("results/embeddings/{model}/{dataset}.parquet"),
+        qc=task_files("results/{dataset}/qc.parquet"),
+        participants=task_files("results/{dataset}/participants.parquet"),
         splits="results/splits/{task}.parquet",
     output:
         scores="results/scores/{model}/{task}.parquet",
@@ -40,8 +46,11 @@ rule probe:
         "../../envs/boldtable.yaml"
     params:
         settings=block("probe", "task"),
+        embeddings=each("--embeddings", "embeddings"),
+        qc=each("--qc", "qc"),
+        participants=each("--participants", "participants"),
         version=VERSION,
     shell:
         "boldtable probe --settings {params.settings:q} --model {wildcards.model:q} --task {wildcards.task:q}"
-        " --embeddings {input.embeddings:q} --splits {input.splits:q} --out {output.scores:q}"
-        " --predictions {output.predictions:q} > {log:q} 2>&1"
+        " {params.embeddings:q} {params.qc:q} {params.participants:q} --splits {input.splits:q}"
+        " --out {output.scores:q} --predictions {output.predictions:q} > {log:q} 2>&1"

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pooch
 
@@ -42,6 +43,12 @@ def offline_folder(folder: Path | None) -> Path | None:
         origin = "setting 'folder'" if folder else FOLDER_VARIABLE
         raise InputError(f"the atlas folder {named} ({origin}) does not exist; correct or unset it")
     return named
+
+
+def described(path: Path, entry: Source) -> dict[str, Any]:
+    """What the atlas table says of a file it was made from."""
+    about = {"file": path.name, "sha256": sha256(path)}
+    return about | {"address": entry.address, "licence": entry.licence, "citation": entry.citation}
 
 
 def sha256(path: Path) -> str:

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from boldtable.atlas.catalogue import Source, source
-from boldtable.atlas.fetch import UnavailableError, fetch, sha256
+from boldtable.atlas.catalogue import source
+from boldtable.atlas.fetch import UnavailableError, described, fetch, sha256
 from boldtable.atlas.image import Floats, Labels, centroids, label_image, load_labels, onto_grid
 from boldtable.atlas.table import AtlasTable
 from boldtable.atlas.templateflow import TEMPLATEFLOW, schaefer_from_templateflow
@@ -140,7 +140,7 @@ def _buckner_names() -> list[str]:
 
 
 def _sources(keys: tuple[str, ...], folder: Path | None) -> list[dict[str, Any]]:
-    return [_about(fetch(key, folder), source(key)) for key in keys]
+    return [described(fetch(key, folder), source(key)) for key in keys]
 
 
 def _schaefer(folder: Path | None, preferred: str) -> tuple[Path, list[str], list[dict[str, Any]]]:
@@ -152,14 +152,14 @@ def _schaefer(folder: Path | None, preferred: str) -> tuple[Path, list[str], lis
             return (
                 image,
                 _indexed_names(names),
-                [_about(p, source(k)) for k, p in zip(keys, (image, names), strict=True)],
+                [described(p, source(k)) for k, p in zip(keys, (image, names), strict=True)],
             )
         except UnavailableError as error:
             say(f"{error}; trying TemplateFlow")
     image, names = schaefer_from_templateflow()
     about = source(keys[0]).model_copy(update={"address": TEMPLATEFLOW})
     say("Schaefer-400 comes from TemplateFlow: the same parcels by index, some names older")
-    return image, _indexed_names(names), [_about(path, about) for path in (image, names)]
+    return image, _indexed_names(names), [described(path, about) for path in (image, names)]
 
 
 def _indexed_names(path: Path) -> list[str]:
@@ -252,15 +252,4 @@ def _about_transform(path: Path) -> dict[str, Any]:
         "licence": "see TemplateFlow's licence of the template",
         "citation": "Ciric R, et al. (2022). TemplateFlow: FAIR-sharing of multi-scale, multi-species brain models. "
         "Nature Methods 19:1568-1571. doi:10.1038/s41592-022-01681-2",
-    }
-
-
-def _about(path: Path, entry: Source) -> dict[str, Any]:
-    """What the atlas table says of a file it was made from."""
-    return {
-        "file": path.name,
-        "sha256": sha256(path),
-        "address": entry.address,
-        "licence": entry.licence,
-        "citation": entry.citation,
     }

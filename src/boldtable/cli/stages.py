@@ -189,8 +189,10 @@ def embed(
 def split(
     settings: SettingsOption,
     task: Annotated[str, typer.Option("--task", help="Name of the task.")],
-    participants: ParticipantsOption,
-    qc: QCOption,
+    participants: Annotated[
+        list[Path], typer.Option("--participants", help="Table of participants; once per dataset of the task.")
+    ],
+    qc: Annotated[list[Path], typer.Option("--qc", help="QC table; once per dataset of the task, in the same order.")],
     out: OutOption,
 ) -> None:
     """Who is in train, validation and test of a task: made once, the same for every model."""
@@ -204,10 +206,15 @@ def probe(
     settings: SettingsOption,
     model: Annotated[str, typer.Option("--model", help="Name of the model (row of the table).")],
     task: Annotated[str, typer.Option("--task", help="Name of the task.")],
-    embeddings: Annotated[Path, typer.Option("--embeddings", help="Embeddings of the task's dataset.")],
+    embeddings: Annotated[list[Path], typer.Option("--embeddings", help="Embeddings; once per dataset of the task.")],
+    qc: Annotated[list[Path], typer.Option("--qc", help="QC table; once per dataset of the task, in the same order.")],
     splits: Annotated[Path, typer.Option("--splits", help="Splits of the task.")],
     out: OutOption,
     predictions: Annotated[Path, typer.Option("--predictions", help="Where the predictions go.")],
+    participants: Annotated[
+        list[Path] | None,
+        typer.Option("--participants", help="Table of participants, for confounds; once per dataset of the task."),
+    ] = None,
 ) -> None:
     """Embeddings × one task → scores, one row per split and metric."""
     from boldtable.stages import probe as stage
@@ -217,9 +224,11 @@ def probe(
         model=model,
         task=task,
         embeddings=embeddings,
+        qc=qc,
         splits=splits,
         out=out,
         predictions=predictions,
+        participants=participants or [],
     )
 
 

@@ -14,18 +14,48 @@ from boldtable.errors import BoldtableError
 
 @app.command()
 def import_weights(
-    checkpoint: Annotated[Path, typer.Argument(help="The published Brain-Semantoks checkpoint (.pth).")],
+    checkpoint: Annotated[Path, typer.Argument(help="A published checkpoint, or the folder it lies in.")],
     atlas: AtlasOption,
     out: OutOption,
     network_order: Annotated[
-        str, typer.Option(help="The atlas's names of the nine networks, in the checkpoint's order, with commas.")
-    ] = "Vis,SomMot,DorsAttn,SalVentAttn,Limbic,Cont,Default,Subcortex,Cerebellum",
+        str | None,
+        typer.Option(
+            help="Brain-Semantoks: the atlas's names of the nine networks, in the checkpoint's order, with commas; "
+            "those of the built-in atlas if not given."
+        ),
+    ] = None,
 ) -> None:
-    """The published Brain-Semantoks checkpoint → a model folder, every tensor of it accounted for."""
+    """A published checkpoint → a model folder, every tensor of it accounted for."""
     from boldtable.stages import embed as stage
 
-    networks = [name.strip() for name in network_order.split(",")]
+    networks = None if network_order is None else [name.strip() for name in network_order.split(",")]
     stage.import_weights(checkpoint, atlas=atlas, out=out, networks=networks)
+
+
+@app.command()
+def gradients(
+    dataset: Annotated[list[str], typer.Option("--dataset", help="Dataset whose kept runs count; may come again.")],
+    out: Annotated[Path, typer.Option("--out", help="The gradients with parcel names and provenance (.parquet).")],
+    results: ResultsOption = Path("results"),
+    recipe: RecipeOption = None,
+    settings: Annotated[
+        str,
+        typer.Option("--settings", help="How they are made: a YAML file, or inline JSON such as {components: 10}."),
+    ] = "{}",
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="Gradients of the same parcels to rotate these onto.")
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", help="The same numbers as Brain-JEPA's code reads them: no header."),
+    ] = None,
+) -> None:
+    """The group connectome of datasets → gradients of its parcels, such as Brain-JEPA places its tokens by."""
+    from boldtable.gradients import GradientSettings, make
+    from boldtable.results import dataset as opened
+
+    chosen = [opened(results, name, recipe) for name in dataset]
+    make.run(chosen, GradientSettings.load(settings), out, csv, reference)
 
 
 @app.command()
@@ -79,12 +109,25 @@ def simulate(
 
 
 @app.command()
-def check(config: Annotated[str, typer.Argument(help="A config file.")]) -> None:
+def check(
+    config: Annotated[str, typer.Argument(help="A config file.")],
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Print it with the baselines and other rows that its tables ask for.")
+    ] = False,
+) -> None:
     """Check a config file: keys, ranges, and that its blocks agree with each other."""
+    import json
+
+    import yaml
+
+    from boldtable.expansion import expand
+    from boldtable.settings import read_yaml
     from boldtable.study import Study
 
     Study.load(config).check()
-    typer.echo(f"{config}: fine")
+    # Through JSON: what YAML aliases share is written out.
+    text = yaml.safe_dump(json.loads(json.dumps(expand(read_yaml(config)))), sort_keys=False) if whole else ""
+    typer.echo(text or f"{config}: fine")
 
 
 @app.command()

@@ -4,7 +4,7 @@
 >>> encoder = load_model("results/models/semantoks")  # doctest: +SKIP
 """
 
-from boldtable.models.base import Encoder, InputSpec
+from boldtable.models.base import Encoder, InputSpec, MaskingEncoder
 from boldtable.models.folder import load_model, save_model
 
-__all__ = ["Encoder", "InputSpec", "load_model", "save_model"]
+__all__ = ["Encoder", "InputSpec", "MaskingEncoder", "load_model", "save_model"]

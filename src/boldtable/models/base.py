@@ -91,6 +91,14 @@ class Encoder(Protocol):
         """
 
 
+@runtime_checkable
+class MaskingEncoder(Encoder, Protocol):
+    """An encoder that learnt with hidden tokens, so that parcels can be hidden from it without being absent."""
+
+    def embed_shown(self, x: Tensor, parcel_mask: Tensor, frame_mask: Tensor, shown: Tensor) -> Tensor:
+        """Return features as `embed` does, with every parcel hidden but those where `shown` (parcel,) is True."""
+
+
 def checked_fields(cls: type[Any], values: Mapping[str, Any], what: str) -> dict[str, Any]:
     """Return `values` with lists as tuples, after checking that its keys are exactly the fields of dataclass `cls`."""
     names = [field.name for field in dataclasses.fields(cls)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from boldtable.errors import InputError, nearest
 from boldtable.models.base import Encoder, InputSpec, check_tensors
-from boldtable.models.semantoks import Semantoks, SemantoksConfig
+from boldtable.models.brain_jepa import BrainJepa
+from boldtable.models.brainlm import BrainLM
+from boldtable.models.brainlm_vit import BrainLMImages
+from boldtable.models.semantoks import Semantoks
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
@@ -37,13 +40,36 @@ class StoredEncoder(Protocol):
     def state_dict(self) -> dict[str, Tensor]:
         """Weights and buffers by name."""
 
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The weights."""
 
-def _semantoks(config: Mapping[str, Any], spec: InputSpec) -> Semantoks:
-    return Semantoks(SemantoksConfig.from_dict(config), spec)
+
+class _Kind(Protocol):
+    """A class of encoders: its name in config.json, and how one is built before its weights are read."""
+
+    kind: str
+
+    def from_config(self, architecture: Mapping[str, Any], spec: InputSpec) -> nn.Module: ...
 
 
-# What a folder's "kind" may be, and how to build it before its weights are read.
-KINDS: dict[str, Callable[[Mapping[str, Any], InputSpec], nn.Module]] = {Semantoks.kind: _semantoks}
+KINDS: dict[str, _Kind] = {}
+
+
+def register(model: _Kind) -> None:
+    """Let folders hold a further kind of encoder.
+
+    `model` is a class with a `kind` and a classmethod ``from_config(architecture, spec)``, the inverse of
+    ``encoder.config.to_dict()``. Whatever the encoder needs besides (coordinates, gradients) is a persistent buffer of
+    the shape that the architecture says, so that it is stored and checked like a weight.
+    """
+    KINDS[model.kind] = model
+
+
+# The models of this package, one a line.
+register(Semantoks)
+register(BrainLM)
+register(BrainLMImages)
+register(BrainJepa)
 
 
 def save_model(folder: Path, encoder: StoredEncoder, card: str) -> None:
@@ -82,7 +108,7 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Encode
     kind, architecture, spec = _read_config(folder / CONFIG)
     # Building draws random weights that the file then replaces; the caller's random state is left as it was.
     with torch.random.fork_rng(devices=[]):
-        encoder = KINDS[kind](architecture, spec)
+        encoder = KINDS[kind].from_config(architecture, spec)
     encoder.load_state_dict(_read_weights(folder / WEIGHTS, encoder.state_dict()))
     return encoder.to(device).eval()  # type: ignore[return-value]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from boldtable.errors import InputError
 from boldtable.models.base import InputSpec, check_tensors
+from boldtable.models.checkpoints import Checkpoint
 from boldtable.models.folder import save_model
 from boldtable.models.layers import sincos_positions
 from boldtable.models.semantoks import Semantoks, SemantoksConfig, semantoks_config
@@ -125,32 +124,16 @@ def checkpoint_shapes(config: SemantoksConfig, hidden: int = 1024, projection: i
     return shapes
 
 
-def import_semantoks(checkpoint: Path, out: Path, spec: InputSpec, card: str) -> Semantoks:
-    """Read the authors' checkpoint (`model_state_dict`, 942 keys) and write its teacher as our model folder `out`.
+def import_semantoks(checkpoint: Checkpoint, out: Path, spec: InputSpec, card: str) -> Semantoks:
+    """Write the teacher of the authors' checkpoint (`model_state_dict`, 942 keys) as our model folder `out`.
 
-    `spec` gives the parcels and networks of the published atlas, in its order. Nothing but tensors and plain values
-    is unpickled. Raises `InputError` naming the file and the key where anything is missing, unknown or misshapen.
+    `spec` gives the parcels and networks of the published atlas, in its order. Raises `InputError` naming the file and
+    the key where anything is missing, unknown or misshapen.
     """
     config = semantoks_config("base", spec.networks, window_frames=spec.n_frames)
-    state = _model_state(checkpoint)
-    check_tensors(state, checkpoint_shapes(config), str(checkpoint))
+    state, where = checkpoint.tensors("model_state_dict"), str(checkpoint.path)
+    check_tensors(state, checkpoint_shapes(config), where)
     encoder = Semantoks(config, spec)
-    encoder.load_state_dict(from_published(state, config, "teacher_encoder.", str(checkpoint)))
+    encoder.load_state_dict(from_published(state, config, "teacher_encoder.", where))
     save_model(out, encoder, card)
     return encoder
-
-
-def _model_state(checkpoint: Path) -> dict[str, Tensor]:
-    if checkpoint.exists() and not zipfile.is_zipfile(checkpoint):
-        raise InputError(f"{checkpoint}: not a PyTorch checkpoint (a zip archive); is the download complete?")
-    try:
-        stored = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{checkpoint}: not found") from None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{checkpoint}: not a checkpoint that can be read safely: {reason}") from None
-    state = stored.get("model_state_dict") if isinstance(stored, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{checkpoint}: no 'model_state_dict' of tensors; is it a Brain-Semantoks checkpoint?")
-    return state

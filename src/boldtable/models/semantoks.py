@@ -136,6 +136,11 @@ class Semantoks(nn.Module):
             member[list(parcels), column] = 1.0
         self.register_buffer("member", member, persistent=False)
 
+    @classmethod
+    def from_config(cls, architecture: Mapping[str, Any], spec: InputSpec) -> Self:
+        """Return an encoder of this architecture (`SemantoksConfig.to_dict`) with random weights."""
+        return cls(SemantoksConfig.from_dict(architecture), spec)
+
     @property
     def n_features(self) -> int:
         """Length of the feature vector: 2 x width for ``cls_avg``, else width."""
@@ -236,3 +241,16 @@ class Semantoks(nn.Module):
         present = self.present(parcel_mask, frame_mask, x.shape[-1])
         tokens = self.encode(self.tokenize(x, parcel_mask, frame_mask), None, present)
         return self.pool(tokens, present)
+
+    def embed_shown(self, x: Tensor, parcel_mask: Tensor, frame_mask: Tensor, shown: Tensor) -> Tensor:
+        """Return features as `embed` does, from the parcels `shown` (parcel,) alone: the others are hidden, not absent.
+
+        A token with data but no shown parcel is replaced by the mask token, as in training, so that the encoder knows
+        that something is there; it is left out of the mean. A hidden parcel of another token counts as absent.
+        """
+        visible = parcel_mask & shown
+        present, seen = (self.present(mask, frame_mask, x.shape[-1]) for mask in (parcel_mask, visible))
+        assert present is not None  # as the masks are given
+        assert seen is not None
+        tokens = self.encode(self.tokenize(x, visible, frame_mask), present & ~seen, present)
+        return self.pool(tokens, seen)

@@ -21,7 +21,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from boldtable.errors import SettingsError, nearest
 from boldtable.models.layers import Rows, varying
 from boldtable.models.semantoks import Semantoks
+from boldtable.objectives.base import Batch, Objective
 from boldtable.objectives.coding_rate import coding_rate, global_sum
+from boldtable.objectives.heads import ProjectionHead
 from boldtable.objectives.monitors import effective_rank, token_similarity
 
 
@@ -57,25 +59,17 @@ def distillation_config(
     return DistillationConfig(hidden, projection, cls_weight, mask_weight, compression_weight)
 
 
-class ProjectionHead(nn.Module):
-    """Linear, GELU, Linear, then unit length; one head serves CLS, network and hidden tokens alike."""
-
-    def __init__(self, width: int, hidden: int, projection: int) -> None:
-        super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, projection))
-        for layer in self.mlp:
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return projections of unit length; float32 also under autocast."""
-        y: Tensor = self.mlp(x)
-        return functional.normalize(y.float() if y.dtype in (torch.bfloat16, torch.float16) else y, dim=-1)
+_COLUMNS = {"cls": "cls_loss", "tokens": "token_loss", "network": "network_loss"}
 
 
-class SelfDistillation(nn.Module):
+class SelfDistillation(Objective):
     """Student, teacher and their projection heads. Only the student's parameters require gradients."""
+
+    columns = (
+        "cls_loss", "token_loss", "network_loss", "cls_compression", "cls_expansion", "network_compression",
+        "network_expansion", "token_similarity", "cls_rank",
+    )  # fmt: skip
+    scheduled = ("network_weight",)
 
     def __init__(self, encoder: Semantoks, config: DistillationConfig) -> None:
         super().__init__()
@@ -84,6 +78,15 @@ class SelfDistillation(nn.Module):
         self.head = ProjectionHead(encoder.config.width, config.hidden, config.projection)
         self.teacher = copy.deepcopy(encoder).requires_grad_(False)
         self.teacher_head = copy.deepcopy(self.head).requires_grad_(False)
+
+    @property
+    def encoder(self) -> Semantoks:
+        """The teacher."""
+        return self.teacher
+
+    def compilable(self) -> list[nn.Module]:
+        """Return student and teacher."""
+        return [self.student, self.teacher]
 
     def student_parameters(self) -> Iterator[nn.Parameter]:
         """Yield what the optimiser trains: the student encoder, then the head."""
@@ -96,6 +99,26 @@ class SelfDistillation(nn.Module):
         teacher = [*self.teacher.parameters(), *self.teacher_head.parameters()]
         average = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
         average(teacher, list(self.student_parameters()), 0)
+
+    update = update_teacher
+
+    def forward(self, batch: Batch, monitor: bool = False, network_weight: float = 0.0) -> dict[str, Tensor]:
+        """Return the `losses` of a batch of two views under the names of the training log, without those that are off.
+
+        The masks of `batch`, where it has any, are those of the first and of the second view.
+        """
+        masks = batch.masks or (None, None)
+        frames = (None, None) if batch.frame_mask is None else batch.frame_mask
+        parts = self.losses(
+            batch.views[0], batch.views[1], masks[0], masks[1], parcel_mask=batch.parcel_mask, frame_mask1=frames[0],
+            frame_mask2=frames[1], network_weight=network_weight, monitor=monitor,
+        )  # fmt: skip
+        on = {
+            "cls": self.config.cls_weight > 0,
+            "tokens": self.config.mask_weight > 0 and batch.masks is not None,
+            "network": network_weight > 0,
+        }
+        return {_COLUMNS.get(name, name): value for name, value in parts.items() if on.get(name, True)}
 
     def losses(
         self,
@@ -138,8 +161,6 @@ class SelfDistillation(nn.Module):
         if monitor:
             parts["cls_rank"] = effective_rank(teacher[:, 0])
         return parts
-
-    forward = losses
 
     def _plan(
         self, views: Tensor, network_weight: float, hidden: Tensor | None, present: Tensor | None, monitor: bool

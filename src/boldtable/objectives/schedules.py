@@ -39,3 +39,28 @@ def network_weight(
 def _falling(share: float) -> float:
     """Return the half cosine from 1 at share 0 to 0 at share 1."""
     return 0.5 * (1 + math.cos(math.pi * share))
+
+
+def warmed_cosine(step: int, total: int, warmup: int, start: float, peak: float, end: float) -> float:
+    """Return a learning rate: from `start` to `peak` over `warmup` steps, then a half cosine to `end` at the last step.
+
+    As in I-JEPA and Brain-JEPA a step takes the value reached when it is done: step 0 is one step above `start`.
+    """
+    done = step + 1
+    if done < warmup:
+        return start + (peak - start) * done / warmup
+    return max(end, end + (peak - end) * _falling((done - warmup) / max(total - warmup, 1)))
+
+
+def cosine_weight_decay(step: int, total: int, start: float, end: float) -> float:
+    """Return the weight decay of Brain-JEPA: `weight_decay`, but `end` is reached at the last step."""
+    return weight_decay(step + 1, total, start, end)
+
+
+def linear_momentum(step: int, total: int, start: float, end: float, fold: int = 1) -> float:
+    """Return the teacher's momentum: from `start` at step 0 along a line that would reach `end` at step `total * fold`.
+
+    The authors of Brain-JEPA advance it once per optimiser step over a line made for all their `fold` = 8 accumulated
+    batches: it ends at 0.9965 instead of 1.
+    """
+    return start + (end - start) * step / max(total * fold, 1)

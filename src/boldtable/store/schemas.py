@@ -64,7 +64,7 @@ def _qc(_: int) -> list[tuple[str, pa.DataType]]:
     counts = ("n_frames", "n_empty_parcels", "n_spikes")
     return [
         *_KEYS, ("shard", _TEXT), ("tr_s", _FLOAT), *((name, _INT) for name in counts),
-        *((name, _FLOAT) for name in measures), ("keep", _BOOL),
+        *((name, _FLOAT) for name in measures), ("signal_sha256", _TEXT), ("keep", _BOOL),
         ("stage", _TEXT), ("status", _TEXT), ("reasons", _TEXT),
     ]  # fmt: skip
 
@@ -75,18 +75,12 @@ def _qc_summary(_: int) -> list[tuple[str, pa.DataType]]:
 
 
 def _embeddings(size: int) -> list[tuple[str, pa.DataType]]:
-    return [*_KEYS, ("window", _INT), ("start_s", _FLOAT), ("embedding", vector(size))]
+    return [*_KEYS, ("half", _INT), ("window", _INT), ("start_s", _FLOAT), ("embedding", vector(size))]
 
 
 def _splits(_: int) -> list[tuple[str, pa.DataType]]:
-    return [
-        ("task", _TEXT),
-        ("split", _INT),
-        ("participant", _TEXT),
-        ("group", _TEXT),
-        ("part", _TEXT),
-        ("target", _TEXT),
-    ]
+    texts = ("held_out", "dataset", "participant", "site", "group", "part", "target")
+    return [("task", _TEXT), ("split", _INT), *((name, _TEXT) for name in texts)]
 
 
 def _scores(_: int) -> list[tuple[str, pa.DataType]]:
@@ -97,7 +91,7 @@ def _scores(_: int) -> list[tuple[str, pa.DataType]]:
 
 
 def _predictions(_: int) -> list[tuple[str, pa.DataType]]:
-    texts = [(name, _TEXT) for name in ("model", "task", "participant", "target", "prediction")]
+    texts = [(name, _TEXT) for name in ("model", "task", "dataset", "participant", "target", "prediction")]
     return [*texts, ("split", _INT), ("score", _FLOAT)]
 
 
@@ -108,6 +102,10 @@ def _ledger(_: int) -> list[tuple[str, pa.DataType]]:
 def _atlas(_: int) -> list[tuple[str, pa.DataType]]:
     texts = [(name, _TEXT) for name in ("name", "hemisphere", "network")]
     return [("index", _INT), *texts, ("x_mm", _FLOAT), ("y_mm", _FLOAT), ("z_mm", _FLOAT), ("n_voxels", _INT)]
+
+
+def _gradients(size: int) -> list[tuple[str, pa.DataType]]:
+    return [("index", _INT), ("name", _TEXT), *((f"gradient_{number + 1}", _FLOAT) for number in range(size))]
 
 
 _ARTEFACTS: dict[str, Callable[[int], list[tuple[str, pa.DataType]]]] = {
@@ -124,6 +122,7 @@ _ARTEFACTS: dict[str, Callable[[int], list[tuple[str, pa.DataType]]]] = {
     "predictions": _predictions,
     "ledger": _ledger,
     "atlas": _atlas,
+    "gradients": _gradients,
 }
 OPEN = {"participants"}  # further columns (phenotypes) are kept as given
 

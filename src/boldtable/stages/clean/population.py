@@ -49,7 +49,7 @@ def fit_population(
         raise InputError("give one folder of parcels and one table of runs per dataset, in the same order")
     chosen = _training(settings, splits)
     files = [path for folder, table in zip(parcels, runs, strict=True) for path in _shards(folder, table)]
-    n_runs = sum(1 for _ in _wanted(files, chosen, ["participant", "status"]))
+    n_runs = sum(1 for _ in _wanted(files, chosen, ["dataset", "participant", "status"]))
     if not n_runs:
         raise InputError(f"no run to fit population statistics on in {', '.join(map(str, parcels))}")
     pool, atlases = _Pool(max(1, settings.population_frames // n_runs)), {_atlas(path) for path in files}
@@ -88,18 +88,18 @@ def read_population(settings: Clean, path: Path | None, atlas_sha256: str | None
     return Population(rows["median"].to_numpy(dtype=np.float64), rows["iqr"].to_numpy(dtype=np.float64))
 
 
-def _training(settings: Clean, splits: Path | None) -> set[str] | None:
-    """The participants to fit on; None for all."""
+def _training(settings: Clean, splits: Path | None) -> set[tuple[str, str]] | None:
+    """The dataset and name of each participant to fit on; None for all."""
     if settings.population_split is None:
         return None
     if splits is None:
         raise InputError(f"population_split '{settings.population_split}' needs the table of splits of its task")
     number = int(settings.population_split.split("/")[1])
-    table = store.frame(splits, "splits", ["split", "participant", "part"])
+    table = store.frame(splits, "splits", ["split", "dataset", "participant", "part"])
     chosen = table[(table["split"] == number) & (table["part"] == "train")]
     if chosen.empty:
         raise InputError(f"{splits} has no split {number}; correct population_split")
-    return set(chosen["participant"])
+    return set(zip(chosen["dataset"], chosen["participant"], strict=True))
 
 
 def _shards(folder: Path, runs: Path) -> Iterator[Path]:
@@ -110,11 +110,11 @@ def _shards(folder: Path, runs: Path) -> Iterator[Path]:
 
 
 def _wanted(
-    files: Sequence[Path], chosen: set[str] | None, columns: Sequence[str] | None = None
+    files: Sequence[Path], chosen: set[tuple[str, str]] | None, columns: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
     for path in files:
         for row in store.rows(path, "parcels", columns):
-            if row["status"] != "failed" and (chosen is None or row["participant"] in chosen):
+            if row["status"] != "failed" and (chosen is None or (row["dataset"], row["participant"]) in chosen):
                 yield row
 
 

@@ -6,21 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from boldtable import store
-from boldtable.atlas.table import load_table
-from boldtable.errors import InputError, SettingsError
+from boldtable.atlas.table import AtlasTable, load_table
+from boldtable.errors import InputError, SettingsError, nearest
+from boldtable.expansion import BASELINES
 from boldtable.settings import Settings
 from boldtable.stages.embed import encoders, tables
 
-__all__ = ["PUBLISHED_NETWORKS", "Embed", "import_weights", "run"]
+__all__ = ["Embed", "import_weights", "run"]
 
-BUILT_IN = ("nuisance", "connectome")
-# The order of the networks in the published checkpoint; the names are those of the atlas schaefer400-tian3-buckner7.
-PUBLISHED_NETWORKS = (
-    "Vis", "SomMot", "DorsAttn", "SalVentAttn", "Limbic", "Cont", "Default", "Subcortex", "Cerebellum",
-)  # fmt: skip
+OF_TABLES = ("majority", "nuisance", "demographics")  # encoders that look at no signal
 
 
 class Embed(Settings):
@@ -29,8 +28,10 @@ class Embed(Settings):
     recipe: str = Field(description="Key of the clean block whose tensors are embedded.")
     encoder: str | None = Field(
         None,
-        description="nuisance (motion, run length, site), connectome (Fisher-z correlations), or a pretrain key; "
-        "null where weights are given.",
+        description="A baseline or a pretrain key; null where weights are given. majority (nothing), nuisance (motion, "
+        "run length, temporal SNR, site), demographics (age and sex, without a task's target), connectome (Fisher-z "
+        "Pearson correlations), connectome-partial (partial correlations from a shrunk covariance), or "
+        "connectome-tangent (shrunk covariances, projected per split).",
     )
     weights: Path | None = Field(
         None, description="Instead of encoder: a model folder made elsewhere, such as by boldtable import-weights."
@@ -41,6 +42,13 @@ class Embed(Settings):
         description="Which of the model's snapshots is taken, from 0 (before the first step); null takes the finished "
         "model.",
     )
+    hide_networks: list[str] = Field(
+        [],
+        description="Networks of the atlas that the encoder does not see. A model that learnt with hidden tokens is "
+        "given its mask token in their place and leaves them out of the mean, another one is told that the parcels are "
+        "missing; a connectome lacks every edge that touches them.",
+    )
+    only_networks: list[str] = Field([], description="As hide_networks, with every network hidden but these.")
     pooling: Literal["cls_avg", "cls", "avg"] | None = Field(
         None,
         description="Features: cls (the summary token), avg (mean over the other tokens) or cls_avg (both); null takes "
@@ -53,6 +61,11 @@ class Embed(Settings):
     tr: Literal["model", "native"] = Field(
         "model",
         description="model: tensors of another TR than the model's are refused; native: they are taken frame by frame.",
+    )
+    halves: bool = Field(
+        False,
+        description="Embed the two halves of every run too, for fingerprint tasks across halves; the other tasks do "
+        "not see them.",
     )
     max_missing: float = Field(
         0.5,
@@ -71,8 +84,14 @@ class Embed(Settings):
         if (self.encoder is None) == (self.weights is None):
             raise ValueError("give either encoder or weights")
         only = [name for name in ("snapshot", "pooling", "window_frames") if getattr(self, name) is not None]
-        if self.encoder in BUILT_IN and only:
+        if self.encoder in BASELINES and only:
             raise ValueError(f"encoder '{self.encoder}' has no weights, so it takes no {only[0]}")
+        if self.hide_networks and self.only_networks:
+            raise ValueError("give either hide_networks or only_networks")
+        if self.encoder in OF_TABLES and (self.hide_networks or self.only_networks):
+            raise ValueError(f"encoder '{self.encoder}' sees no network, so none can be hidden")
+        if self.encoder in OF_TABLES and self.halves:
+            raise ValueError(f"encoder '{self.encoder}' knows whole runs only: leave halves false")
         return self
 
 
@@ -81,24 +100,32 @@ def run(
 ) -> None:
     """Embed every run that quality control kept and write ``embeddings`` to `out`, a row group per shard.
 
-    `connectome` and `nuisance` give one row per run (window 0, the whole run); an encoder with weights (`weights` or
+    Baselines give one row per run (window 0, the whole run); an encoder with weights (`weights` or
     ``settings.weights``, a model folder) gives one row per window; a shorter run is padded, its padding masked. The
-    metadata key ``features`` says what the dimensions are. Raises `InputError` where the tensors are not what the
-    model was trained on, where a kept run is missing, and where an embedding is not finite.
+    metadata key ``features`` says what the dimensions are: names, or words. ``transform`` is ``tangent`` where they are
+    matrices that a probe has to project. Raises `InputError` where the tensors are not what the model was trained on,
+    where a kept run is missing, and where an embedding is not finite.
     """
+    from boldtable.stages.embed import baselines  # torch, as its models: who only checks settings need not wait for it
+
     folder = _folder(settings, weights)
     kept = tables.kept_runs(qc)
-    if settings.encoder == "nuisance":
-        features, blocks = encoders.nuisance_blocks(kept, participants)
+    if settings.encoder in OF_TABLES:
+        features, blocks = baselines.table_blocks(settings.encoder, kept, participants)
         about: dict[str, Any] = {"features": features}
         size, inputs = len(features), [qc, participants]
     else:
         table, paths = load_table(atlas), tables.shard_paths(tensors, kept)
         made = tables.checked(paths, table)
-        encoder = encoders.Network(settings, folder, table, made) if folder else encoders.Connectome(table)
-        about = {"features": encoder.features, "tensors_sha256": store.sha256_json(made)}
+        shown = _shown(settings, table)
+        encoder = (
+            encoders.Network(settings, folder, table, made, shown)
+            if folder
+            else baselines.Connectome(str(settings.encoder), table, shown)
+        )
+        about = {"features": encoder.features, "tensors_sha256": store.sha256_json(made), **encoder.about}
         inputs = [qc, atlas, *([folder / "model.safetensors"] if folder else [])]
-        blocks, size = (encoder.block(rows) for rows in tables.shards(paths, kept)), encoder.size
+        blocks, size = (encoder.block(rows) for rows in tables.shards(paths, kept, settings.halves)), encoder.size
     tables.write(out, blocks, size, store.Provenance("embed", settings, inputs, **about), kept["shard"].nunique())
 
 
@@ -107,7 +134,7 @@ def _folder(settings: Embed, weights: Path | None) -> Path | None:
     if settings.weights is not None and weights is not None:
         raise SettingsError(f"the settings name the weights {settings.weights}: leave out --weights {weights}")
     given = settings.weights or weights
-    built_in = settings.encoder in BUILT_IN
+    built_in = settings.encoder in BASELINES
     if built_in != (given is None):
         way_out = "takes no --weights" if built_in else "needs its model folder: give --weights"
         raise SettingsError(f"encoder '{settings.encoder}' {way_out}")
@@ -122,13 +149,31 @@ def _folder(settings: Embed, weights: Path | None) -> Path | None:
     return there[settings.snapshot]
 
 
-def import_weights(checkpoint: Path, *, atlas: Path, out: Path, networks: Sequence[str] = PUBLISHED_NETWORKS) -> None:
-    """Write the published Brain-Semantoks `checkpoint` as the model folder `out` for the parcels of `atlas`.
+def _shown(settings: Embed, table: AtlasTable) -> npt.NDArray[np.bool_] | None:
+    """Which parcels the encoder may see, (parcel,); None for all. Raises `SettingsError` for an unknown network."""
+    named = settings.hide_networks or settings.only_networks
+    if not named:
+        return None
+    for network in named:
+        if network not in table.networks:
+            raise SettingsError(
+                f"atlas '{table.name}' has no network '{network}'{nearest(network, set(table.networks))}"
+            )
+    shown = np.isin(table.networks, named, invert=bool(settings.hide_networks))
+    if not shown.any():
+        raise SettingsError(f"hide_networks leaves no parcel of atlas '{table.name}': leave one network out of it")
+    return shown
 
-    `networks` names the networks of the atlas table in the order of the checkpoint. Every one of the checkpoint's 942
-    tensors is accounted for; nothing but tensors and plain values is unpickled. Raises `InputError` naming the tensor
-    that is missing, unknown or misshapen, and where the atlas has other networks or counts than the checkpoint.
+
+def import_weights(checkpoint: Path, *, atlas: Path, out: Path, networks: Sequence[str] | None = None) -> None:
+    """Write published weights as the model folder `out` for the parcels of `atlas`, whichever known model they are of.
+
+    `checkpoint` is a file or a folder with one: Brain-Semantoks (.pth) or BrainLM (pytorch_model.bin or
+    model.safetensors, config.json beside it where there is one). `networks` (Brain-Semantoks only) names the networks
+    of the atlas table in the order of the checkpoint; None takes those of the built-in atlas. Every tensor of the
+    checkpoint is accounted for; nothing but tensors and plain values is unpickled. Raises `InputError` naming the
+    tensor that is missing, unknown or misshapen, and where the atlas is not the one the weights were learnt on.
     """
-    from boldtable.stages.embed import published  # torch: who only checks settings need not wait for it
+    from boldtable.stages.embed import formats, imports  # torch: who only checks settings need not wait for it
 
-    published.write(checkpoint, atlas, out, tuple(networks))
+    formats.write(checkpoint, imports.Request(atlas, out, None if networks is None else tuple(networks)))

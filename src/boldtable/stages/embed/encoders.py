@@ -1,4 +1,4 @@
-"""The three kinds of encoders as functions of the kept runs of a shard."""
+"""Encoders with weights as functions of the kept runs of a shard."""
 
 from __future__ import annotations
 
@@ -10,81 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from boldtable import store
 from boldtable.atlas.table import AtlasTable
 from boldtable.errors import InputError, SettingsError
 from boldtable.progress import say
-from boldtable.stages.embed import tables
 from boldtable.stages.embed.tables import Block, Floats, Row, keys
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from boldtable.models import Encoder, InputSpec
     from boldtable.stages.embed import Embed
 
 _TR_TOLERANCE = 0.01  # share of the model's TR
 
 
-def nuisance_blocks(kept: pd.DataFrame, participants: Path) -> tuple[list[str], Iterator[Block]]:
-    """Motion, length and site of every kept run; sites are those of the whole dataset, sorted."""
-    from boldtable.models import nuisance
-
-    people = tables.records(store.frame(participants, "participants", ["participant", "session", "site"]))
-    by_session = {(row["participant"], _text(row["session"])): _text(row["site"]) for row in people}
-    by_participant = {row["participant"]: _text(row["site"]) for row in people if _text(row["site"])}
-    sites = sorted({site for site in by_session.values() if site})
-
-    def blocks() -> Iterator[Block]:
-        for _, shard in kept.sort_values("shard", kind="stable").groupby("shard"):
-            rows, values = tables.records(shard), []
-            for row in rows:
-                site = by_session.get((row["participant"], _text(row["session"]))) or by_participant.get(
-                    row["participant"]
-                )
-                measures = {name: None if pd.isna(row[name]) else float(row[name]) for name in nuisance.MEASURES}
-                values.append(nuisance.features(measures, site, sites))
-            yield Block([keys(row, 0, 0.0) for row in rows], np.stack(values))
-
-    return nuisance.names(sites), blocks()
-
-
-def _text(value: Any) -> str | None:
-    return None if pd.isna(value) else str(value)
-
-
-class Connectome:
-    """Fisher-z correlations of whole runs, over the frames that censoring left."""
-
-    def __init__(self, table: AtlasTable) -> None:
-        from boldtable.models import connectome
-
-        self._edges = connectome.edges
-        self.size = connectome.n_edges(table.n_parcels)
-        if self.size < 1:
-            raise InputError(f"atlas '{table.name}' has {table.n_parcels} parcel(s): a connectome needs two")
-        self.features: list[str] | str = (
-            f"Fisher-z Pearson correlations of parcels i < j of atlas '{table.name}', row by row (numpy.triu_indices)"
-        )
-
-    def block(self, rows: list[Row]) -> Block:
-        """One row per run."""
-        return Block([keys(row, 0, 0.0) for row in rows], np.stack([self._run(row) for row in rows]))
-
-    def _run(self, row: Row) -> Floats:
-        kept = None if row["interpolated"] is None else ~np.asarray(row["interpolated"], dtype=bool)
-        try:
-            return self._edges(row["signal"], kept)
-        except ValueError as error:
-            raise InputError(f"{store.label(row)}: {error}; raise min_minutes_kept of qc") from None
-
-
 class Network:
     """Windows of runs through an encoder with weights."""
 
-    def __init__(self, settings: Embed, weights: Path, table: AtlasTable, made: Sequence[Row]) -> None:
+    def __init__(self, settings: Embed, weights: Path, table: AtlasTable, made: Sequence[Row],
+                 shown: npt.NDArray[np.bool_] | None = None) -> None:  # fmt: skip
         from boldtable.models import load_model
 
+        self._shown, self.about = shown, dict[str, str]()
         self._settings, self._device = settings, _device(settings.device)
         # A snapshot is called by its model and step.
         self._model = weights.name if settings.snapshot is None else "/".join(weights.parts[-3:])
@@ -171,9 +120,22 @@ class Network:
         low = self._settings.precision == "bfloat16"
         cast = torch.autocast(self._device, dtype=torch.bfloat16) if low else nullcontext()
         with torch.inference_mode(), cast:
-            features = self._encoder.embed(*(array.to(self._device) for array in arrays))
+            features = self._features(*(array.to(self._device) for array in arrays))
         found: Floats = features.float().cpu().numpy()
         return found
+
+    def _features(self, x: Tensor, parcel_mask: Tensor, frame_mask: Tensor) -> Tensor:
+        """The features of windows, without the networks that are hidden: behind mask tokens, or else as missing."""
+        import torch
+
+        from boldtable.models import MaskingEncoder
+
+        if self._shown is None:
+            return self._encoder.embed(x, parcel_mask, frame_mask)
+        shown = torch.from_numpy(self._shown).to(x.device)
+        if isinstance(self._encoder, MaskingEncoder):
+            return self._encoder.embed_shown(x, parcel_mask, frame_mask, shown)
+        return self._encoder.embed(x, parcel_mask & shown, frame_mask)
 
 
 def _pooled(encoder: Encoder, pooling: str | None, name: str) -> Encoder:

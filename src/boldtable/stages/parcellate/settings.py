@@ -15,9 +15,9 @@ _SPACES = ("MNI152NLin6Asym", "MNI152NLin2009cAsym")
 class Parcellate(Settings):
     """One atlas and what counts as covered; the config key of this block is the atlas's name in paths."""
 
-    source: Literal["schaefer400-tian3-buckner7", "demo457", "file", "series"] = Field(
-        description="A built-in atlas, 'file' for your own image and table, or 'series' where the runs are parcel "
-        "series."
+    source: Literal["schaefer400-tian3-buckner7", "a424", "demo457", "file", "series"] = Field(
+        description="A built-in atlas (a424 is BrainLM's), 'file' for your own image and table, or 'series' where the "
+        "runs are parcel series."
     )
     image: Path | None = Field(None, description="For source 'file': NIfTI label image.")
     table: Path | None = Field(
@@ -33,8 +33,8 @@ class Parcellate(Settings):
     )
     to_space: Literal["MNI152NLin2009cAsym"] | None = Field(
         None,
-        description="For source 'file' in MNI152NLin6Asym: bring the image to this space by TemplateFlow's transform "
-        "(extra 'spaces'); null leaves it where it is.",
+        description="For a424, and for 'file' in MNI152NLin6Asym: bring the image to this space by TemplateFlow's "
+        "transform (extra 'spaces'); null leaves it where it is.",
     )
     orientation: Literal["frame_parcel", "parcel_frame"] = Field(
         "frame_parcel", description="For source 'series': what the rows and columns of a file are."
@@ -59,6 +59,8 @@ class Parcellate(Settings):
             raise ValueError(f"source '{self.source}' needs {' and '.join(missing)}")
         if self.source == "schaefer400-tian3-buckner7" and self.space not in (None, *_SPACES):
             raise ValueError(f"source '{self.source}' is made in {' or '.join(_SPACES)}, not in {self.space}")
-        if self.to_space is not None and (self.source, self.space) != ("file", _SPACES[0]):
-            raise ValueError(f"to_space is for source 'file' with an image in {_SPACES[0]}")
+        if self.source == "a424" and self.space not in (None, _SPACES[0]):
+            raise ValueError(f"source 'a424' is in {_SPACES[0]}, not in {self.space}; to_space brings it elsewhere")
+        if self.to_space is not None and self.source != "a424" and (self.source, self.space) != ("file", _SPACES[0]):
+            raise ValueError(f"to_space is for source 'file' with an image in {_SPACES[0]}, and for a424")
         return self

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from boldtable.errors import InputError
-from boldtable.objectives.augment import Augmentation, augment, crop_starts, crops
-from boldtable.objectives.masks import random_masks, slice_masks
+from boldtable.objectives.augment import augment, crop_starts, crops
+from boldtable.objectives.base import Batch, Sampling
 from boldtable.stages.pretrain.data import Cohort
 from boldtable.stages.pretrain.distributed import Processes
 from boldtable.stages.pretrain.settings import Pretrain
@@ -22,24 +22,12 @@ from boldtable.stages.pretrain.stream import Group, Resident, overlapping
 PART = 64
 
 
-class Batch(NamedTuple):
-    """Two views (batch, parcel, frame) and what is hidden or absent in them; None: nothing."""
-
-    view1: Tensor
-    view2: Tensor
-    mask1: Tensor | None
-    mask2: Tensor | None
-    parcel_mask: Tensor | None
-    frame_mask1: Tensor | None
-    frame_mask2: Tensor | None
-
-
 class _Part(NamedTuple):
-    """Samples: views (2, sample, frame, parcel), their frames (2, sample, frame), masks (2, sample, network, patch)."""
+    """Samples: views (view, sample, frame, parcel), their frames (view, sample, frame), masks (sample, ...)."""
 
     views: Tensor
     frames: Tensor
-    masks: Tensor | None
+    masks: tuple[Tensor, ...] | None
 
 
 class _Epoch(NamedTuple):
@@ -59,13 +47,13 @@ class Batches:
     """
 
     def __init__(
-        self, settings: Pretrain, cohort: Cohort, grid: tuple[int, int], processes: Processes | None = None
+        self, settings: Pretrain, cohort: Cohort, sampling: Sampling, processes: Processes | None = None
     ) -> None:
         self._processes = processes or Processes()
         fewest = max(2, self._processes.size)
         if cohort.n_participants < fewest:
             raise InputError(f"pretraining needs at least {fewest} participants, found {cohort.n_participants}")
-        self._settings, self._cohort, self._grid = settings, cohort, grid
+        self._settings, self._cohort, self._sampling = settings, cohort, sampling
         self.size = min(settings.batch_size, cohort.n_participants)
         if self.size < self._processes.size:
             raise InputError(f"batch_size {self.size} is less than the number of processes, {self._processes.size}")
@@ -76,12 +64,6 @@ class Batches:
         # Data without gaps need no masks, and attention without a mask is faster.
         self._short = bool((cohort.lengths < settings.window_frames).any())
         self._holes = not bool(cohort.present.all())
-        self._how = Augmentation(
-            parcel_share=settings.drop_parcels,
-            frame_share=settings.drop_frames,
-            gain=(1 - settings.scale, 1 + settings.scale) if settings.scale else None,
-            noise_sd=settings.noise,
-        )
 
     def runs(self, step: int) -> Tensor:
         """The runs (batch,) of a step over all processes, as indices into the cohort."""
@@ -95,44 +77,59 @@ class Batches:
     def batch(self, step: int) -> Batch:
         """Cut, augment and mask this process's share of the batch of a step, all on the device."""
         first, last = self._processes.share(self.size)
-        masked = np.random.default_rng(self._seed("coin", step)).random() < self._settings.mask_probability
+        masked = self._masked(step)
         parts = [self._part(step, number, masked) for number in range(first // PART, -(-last // PART))]
         mine = slice(first % PART, first % PART + last - first)
         views = _join([part.views for part in parts])[:, mine].transpose(2, 3)
-        frames = _join([part.frames for part in parts])[:, mine] if self._short else (None, None)
-        masks = _join([part.masks for part in parts if part.masks is not None])[:, mine] if masked else (None, None)
+        frames = _join([part.frames for part in parts])[:, mine] if self._short else None
         present = self._cohort.present[self.runs(step)[first:last]] if self._holes else None
-        return Batch(views[0], views[1], masks[0], masks[1], present, frames[0], frames[1])
+        drawn = [part.masks for part in parts if part.masks is not None]
+        masks = tuple(_join(one, dim=0)[mine] for one in zip(*drawn, strict=True)) if drawn else None
+        if masked and self._sampling.together:
+            masks = self._together(step, slice(first, last))
+        return Batch(views, present, frames, masks)
+
+    def _masked(self, step: int) -> bool:
+        """Whether the samples of a step are masked."""
+        if self._sampling.masks is None:
+            return False
+        return bool(np.random.default_rng(self._seed("coin", step)).random() < self._sampling.mask_share)
+
+    def _together(self, step: int, mine: slice) -> tuple[Tensor, ...] | None:
+        """This process's share of the masks that are drawn for the whole batch."""
+        draw = self._sampling.masks
+        return None if draw is None else tuple(one[mine] for one in draw(self.size, self._seeded("masks", step)))
 
     def _part(self, step: int, number: int, masked: bool) -> _Part:
         """The samples of one part of a step, drawn with their own generator."""
         epoch, place = divmod(step, self.per_epoch)
         first, last = number * PART, min((number + 1) * PART, self.size)
-        runs = self.runs(step)[first:last]
+        runs, how = self.runs(step)[first:last], self._sampling
         generator = self._seeded("batch", step, number)
-        starts = crop_starts(self._cohort.lengths[runs], self._settings.window_frames, generator)
+        starts = crop_starts(self._cohort.lengths[runs], self._settings.window_frames, generator, how.views)
         views, frames = self._crops(epoch, place * self.size + first, place * self.size + last, starts)
-        drawn = augment(views, self._how, generator)
-        masks = None
-        if masked:
-            draw = slice_masks if self._settings.masks == "slice" else random_masks
-            low, high = self._settings.mask_range
-            masks = _by_view(draw(2 * (last - first), *self._grid, generator, low, high))
-        return _Part(_by_view(drawn.transpose(1, 2)), _by_view(frames), masks)
+        drawn = views.float() if how.augmentation is None else augment(views, how.augmentation, generator)
+        masks = how.masks(last - first, generator) if masked and how.masks and not how.together else None
+        return _Part(self._by_view(drawn.transpose(1, 2)), self._by_view(frames), masks)
 
     def _crops(self, epoch: int, first: int, last: int, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """Both views of the samples [first, last) of an epoch, from the groups they lie in: see `crops`."""
+        """The views of the samples [first, last) of an epoch, from the groups they lie in: see `crops`."""
         views, frames = [], []
         for number, begin, end in overlapping(self._arranged(epoch).groups, first, last):
-            here, runs = self._resident(epoch, number), self._arranged(epoch).runs[begin:end].repeat(2)
+            here = self._resident(epoch, number)
+            runs = self._arranged(epoch).runs[begin:end].repeat(self._sampling.views)
             within = starts[:, begin - first : end - first].flatten()
             found = crops(
                 here.frames, here.starts[runs], self._cohort.lengths[runs], within, self._settings.window_frames
             )
             del here  # the next group's memory may be this one's
-            views.append(_by_view(found[0].transpose(1, 2)))
-            frames.append(_by_view(found[1]))
+            views.append(self._by_view(found[0].transpose(1, 2)))
+            frames.append(self._by_view(found[1]))
         return _join(views).flatten(0, 1).transpose(1, 2), _join(frames).flatten(0, 1)
+
+    def _by_view(self, rows: Tensor) -> Tensor:
+        """(view·sample, ...) → (view, sample, ...)."""
+        return rows.reshape(self._sampling.views, -1, *rows.shape[1:])
 
     def _resident(self, epoch: int, number: int) -> Resident:
         """The group's runs in memory, with the next group on its way."""
@@ -166,14 +163,9 @@ class Batches:
         return int(mixed.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _by_view(rows: Tensor) -> Tensor:
-    """(2·sample, ...) → (view = 2, sample, ...)."""
-    return rows.reshape(2, -1, *rows.shape[1:])
-
-
-def _join(parts: Sequence[Tensor]) -> Tensor:
-    """One after the other along the samples (the second dimension); a single part is not copied."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
+def _join(parts: Sequence[Tensor], dim: int = 1) -> Tensor:
+    """One after the other along the samples; a single part is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=dim)
 
 
 def epoch_order(cohort: Cohort, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,6 @@ from boldtable.atlas.table import AtlasTable
 from boldtable.stages.pretrain.data import Cohort
 from boldtable.stages.pretrain.settings import Pretrain
 
-PAPER = "Brain-Semantoks, ICLR 2026, https://arxiv.org/abs/2512.11582"
 _CARD = """\
 ---
 library_name: boldtable
@@ -53,10 +52,15 @@ numbers on participants the model has seen are not numbers on new people.
 ## Licence
 
 Weights: as the data permit. The data sets a model is trained on decide whether and how its weights may be shared.
+The method: {licence}.
 
 ## Cite
 
 The method: {paper}.
+
+```bibtex
+{bibtex}
+```
 
 ## Settings
 
@@ -70,14 +74,15 @@ def text(name: str, settings: Pretrain, cohort: Cohort, table: AtlasTable, n_par
     """The model card (Markdown); `trained` is one sentence on the training (see `trained`)."""
     values = settings.model_dump(mode="json")
     return _CARD.format(
-        name=name, what="Semantoks encoder", size=settings.size, atlas=table.name, n_parcels=table.n_parcels,
+        name=name, what=settings.origin.what, size=settings.size, atlas=table.name, n_parcels=table.n_parcels,
         n_networks=len(set(table.networks)), space=table.space, recipe=settings.recipe, tr=_seconds(cohort.tr_s),
         window=settings.window_frames, patch=settings.patch_frames, trained=trained,
         n_parameters=n_parameters, n_participants=cohort.n_participants, n_runs=cohort.n_runs,
         datasets=", ".join(settings.datasets), fingerprint=cohort.fingerprint,
         settings_sha256=store.sha256_json(values), seed=settings.seed,
         version=__version__, torch_version=torch.__version__, python=platform.python_version(),
-        paper=PAPER, settings=json.dumps(values, indent=2),
+        paper=settings.origin.paper, licence=settings.origin.licence, bibtex=settings.origin.bibtex,
+        settings=json.dumps(values, indent=2),
     )  # fmt: skip
 
 

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from boldtable import __version__, store
 from boldtable.atlas.table import AtlasTable, load_table
-from boldtable.models import InputSpec, save_model
-from boldtable.models.semantoks import Semantoks, SemantoksConfig, semantoks_config
-from boldtable.objectives.distillation import SelfDistillation, distillation_config
+from boldtable.models import save_model
+from boldtable.objectives.base import Objective
 from boldtable.progress import say
 from boldtable.stages.pretrain import card, log
 from boldtable.stages.pretrain.batches import Batches
 from boldtable.stages.pretrain.checkpoint import Bench, Stop
 from boldtable.stages.pretrain.data import Cohort, load
 from boldtable.stages.pretrain.distributed import choose, place, together
-from boldtable.stages.pretrain.grouping import grouping
 from boldtable.stages.pretrain.index import Portion
-from boldtable.stages.pretrain.settings import TOKENIZERS, Pretrain
+from boldtable.stages.pretrain.settings import Pretrain
 from boldtable.stages.pretrain.training import Training, precision
 
 _BUFFERS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-_LOSSES = ("loss", "cls_loss", "token_loss", "network_loss")
 
 
 def pretrain(
@@ -37,14 +34,13 @@ def pretrain(
     table = load_table(atlas)
     with Stop() as stop, together(device) as processes:
         stop.patient = processes.size > 1
-        architecture = build_config(settings, table)
         cohort = _read(settings, tensors, qc, table, device)
         with closing(cohort.stream) if cohort.stream else nullcontext():
-            objective = build(settings, architecture, table, cohort).to(device)
-            batches = Batches(settings, cohort, (len(architecture.groups), architecture.n_patches), processes)
+            objective = build(settings, table, cohort).to(device)
+            batches = Batches(settings, cohort, settings.sampling(objective), processes)
             identity = settings.identity(
-                data=cohort.fingerprint, parcels=table.names, networks=architecture.networks, version=__version__,
-                device=device.type, precision=str(precision(settings, device)),
+                data=cohort.fingerprint, parcels=table.names, version=__version__, device=device.type,
+                architecture=objective.encoder.config.to_dict(), precision=str(precision(settings, device)),
             )  # fmt: skip
             training = Training(settings, objective, batches, device, processes)
             bench, result = Bench(out, identity, settings.checkpoint_s), Result(model, training, cohort, table)
@@ -83,46 +79,28 @@ class Result:
         """Write weights, architecture, card, training log and the list of participants."""
         settings, curves = self.training.settings, self.training.log.frame()
         last = curves.tail(self.training.batches.per_epoch)
-        ends = {name: float(last[name].mean()) for name in _LOSSES if last[name].notna().any()}
+        losses = [name for name in curves if name == "loss" or str(name).endswith("_loss")]
+        ends = {str(name): float(last[name].mean()) for name in losses if last[name].notna().any()}
         self._write(folder, card.trained(settings, ends))
-        if settings.tokenizer not in TOKENIZERS:
-            inputs = [*inputs, Path(settings.tokenizer)]
+        inputs = [*inputs, *settings.files()]
         made = store.Provenance("pretrain", settings, inputs, model=self.name, data=self.cohort.fingerprint)
         log.write(folder / "training.parquet", curves, made)
 
     def snapshot(self, folder: Path, done: int) -> None:
-        """Write the teacher after `done` steps."""
+        """Write the encoder after `done` steps."""
         total = self.training.batches.total
-        self._write(folder, f"A snapshot: the teacher after {done} of {total} steps of its training.")
+        self._write(folder, f"A snapshot: the encoder after {done} of {total} steps of its training.")
 
     def _write(self, folder: Path, trained: str) -> None:
-        teacher, settings = self.training.objective.teacher, self.training.settings
-        n_parameters = sum(weight.numel() for weight in teacher.parameters())
+        encoder, settings = self.training.objective.encoder, self.training.settings
+        n_parameters = sum(weight.numel() for weight in encoder.parameters())
         text = card.text(self.name, settings, self.cohort, self.table, n_parameters, trained)
-        save_model(folder, teacher, text)
+        save_model(folder, encoder, text)
         store.write_text(folder / "data.json", card.seen(settings, self.cohort))
 
 
-def build_config(settings: Pretrain, table: AtlasTable) -> SemantoksConfig:
-    """The architecture; raises `InputError` where a grouping does not fit the atlas."""
-    kind, networks = grouping(settings.tokenizer, table)
-    return semantoks_config(
-        settings.size, networks, settings.window_frames, settings.patch_frames, kind, settings.pooling
-    )
-
-
-def build(settings: Pretrain, architecture: SemantoksConfig, table: AtlasTable, cohort: Cohort) -> SelfDistillation:
-    """Student and teacher with the weights that the seed gives; the caller's random state stays as it was."""
-    spec = InputSpec(
-        atlas=table.name,
-        parcels=tuple(table.names),
-        networks=tuple(table.networks),
-        tr_s=cohort.tr_s,
-        n_frames=settings.window_frames,
-        normalisation=cohort.normalisation,
-        recipe=settings.recipe,
-    )
-    losses = distillation_config(settings.size, settings.cls_weight, settings.token_weight)
+def build(settings: Pretrain, table: AtlasTable, cohort: Cohort) -> Objective:
+    """The objective with the weights that the seed gives; the caller's random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return SelfDistillation(Semantoks(architecture, spec), replace(losses, coding_eps=settings.coding_epsilon))
+        return settings.build(table, cohort)

@@ -6,7 +6,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,16 +21,14 @@ from boldtable import store
 from boldtable.errors import BoldtableError
 from boldtable.progress import say
 
-# loss is the sum of the three weighted losses; a loss that is off in a step is null there. Of several processes, losses
-# and gradient are those of the whole batch; token_similarity, cls_rank and memory are those of the first process.
+# What every training notes; between them stand the columns of its objective, and after lr what its schedule changes.
+# loss is the sum of the weighted losses; a loss that is off in a step is null there. Of several processes, losses and
+# gradient are those of the whole batch; what is watched (token_similarity, ranks) and memory are those of the first.
 # samples_per_s is of the whole batch and of this step alone, with what came between it and the step before; it is null
 # where that would not be speed: in the first step after a start, and the first of each kind (with or without masks,
 # regulariser, rank), which may be compiled.
-COLUMNS = (
-    "step", "epoch", "loss", "cls_loss", "token_loss", "network_loss", "cls_compression", "cls_expansion",
-    "network_compression", "network_expansion", "token_similarity", "cls_rank", "grad_norm", "lr", "weight_decay",
-    "momentum", "network_weight", "samples_per_s", "data_share", "memory_mb",
-)  # fmt: skip
+_BEFORE, _BETWEEN = ("step", "epoch", "loss"), ("grad_norm", "lr", "weight_decay", "momentum")
+_AFTER = ("samples_per_s", "data_share", "memory_mb")
 _WHOLE = ("step", "epoch")
 _FINITE = ("loss", "grad_norm")
 _COLLAPSE = 0.95
@@ -41,9 +39,20 @@ _GPU_BLOCK = 16  # a GPU runs ahead of the log by up to this many steps: fetchin
 
 
 class Log:
-    """Rows of `COLUMNS`. `names` gives the runs of a step, for the error when its loss is not finite."""
+    """One row a step. `names` gives the runs of a step, for the error when its loss is not finite.
 
-    def __init__(self, device: torch.device, batch: int, names: Callable[[int], list[str]]) -> None:
+    `measured` and `scheduled` name the columns of the objective and of its schedule.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        batch: int,
+        names: Callable[[int], list[str]],
+        measured: Sequence[str],
+        scheduled: Sequence[str],
+    ) -> None:
+        self.columns = (*_BEFORE, *measured, *_BETWEEN, *scheduled, *_AFTER)
         self.rows: list[list[float]] = []
         self._device, self._batch, self._names = device, batch, names
         self._block = _GPU_BLOCK if device.type == "cuda" else 1
@@ -87,7 +96,7 @@ class Log:
             row["data_share"] = _seconds(begin, ready) / max(_seconds(begin, end), 1e-9)
             row["memory_mb"] = memory_mb(self._device)
             self._check(row)
-            self.rows.append([row.get(name, math.nan) for name in COLUMNS])
+            self.rows.append([row.get(name, math.nan) for name in self.columns])
         self._pending.clear()
 
     def _check(self, row: dict[str, float]) -> None:
@@ -101,7 +110,7 @@ class Log:
                 f"{row.get('grad_norm', math.nan):g}; runs of the batch: {', '.join(names[:_NAMES_IN_ERROR])}{more}; "
                 "look at these runs, or set a lower lr or 'precision: float32'"
             )
-        if row["token_similarity"] > _COLLAPSE and row["lr"] > 0 and not self._warned:
+        if row.get("token_similarity", 0.0) > _COLLAPSE and row["lr"] > 0 and not self._warned:
             self._warned = True
             say(
                 f"warning: step {step}: the tokens of a window are nearly alike (mean cosine "
@@ -113,7 +122,7 @@ class Log:
         if not self.rows or (time.monotonic() - self._line < _SECONDS_BETWEEN_LINES and epoch < epochs):
             return
         self._line = time.monotonic()
-        said = [f"loss {self.rows[-1][COLUMNS.index('loss')]:.4f}"]
+        said = [f"loss {self.rows[-1][self.columns.index('loss')]:.4f}"]
         if similar := self._recent("token_similarity"):
             said.append(f"token similarity {similar[-1]:.3f}")
         if speeds := self._recent("samples_per_s"):
@@ -122,7 +131,7 @@ class Log:
 
     def _recent(self, name: str) -> list[float]:
         """What is known of a column in the last steps."""
-        values = [row[COLUMNS.index(name)] for row in self.rows[-_RECENT_STEPS:]]
+        values = [row[self.columns.index(name)] for row in self.rows[-_RECENT_STEPS:]]
         return [value for value in values if math.isfinite(value)]
 
     def resume(self, rows: Tensor) -> None:
@@ -131,11 +140,11 @@ class Log:
 
     def tensor(self) -> Tensor:
         """All fetched rows (step, column), float64, for a checkpoint."""
-        return torch.tensor(self.rows, dtype=torch.float64).reshape(-1, len(COLUMNS))
+        return torch.tensor(self.rows, dtype=torch.float64).reshape(-1, len(self.columns))
 
     def frame(self) -> pd.DataFrame:
         """All rows as a table."""
-        table = pd.DataFrame(self.rows, columns=list(COLUMNS), dtype="float64")
+        table = pd.DataFrame(self.rows, columns=list(self.columns), dtype="float64")
         return table.astype(dict.fromkeys(_WHOLE, "int64"))
 
 

@@ -1,30 +1,58 @@
-"""The settings of one pretraining: data, model, objective, optimisation, machine."""
+"""What the settings of every pretraining have in common (data, optimisation, machine), and what a method adds."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from boldtable.errors import nearest
 from boldtable.settings import Settings
 from boldtable.store import sha256_json
 
-TOKENIZERS = ("network", "single", "parcel-linear")
+if TYPE_CHECKING:
+    from boldtable.atlas.table import AtlasTable
+    from boldtable.models import InputSpec
+    from boldtable.objectives.base import Objective, Sampling
+    from boldtable.stages.pretrain.data import Cohort
+
 Share = Annotated[float, Field(ge=0, le=1)]
 MACHINE = frozenset({"checkpoint_s", "compile"})  # change neither what is learnt nor what may be resumed
+_WARMUP_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the model card says of a method: what it trains, where it is from, and under which licence that is."""
+
+    what: str
+    paper: str
+    licence: str
+    bibtex: str
+
+
+class Steps(NamedTuple):
+    """The length of a training: steps in `total` and `per_epoch`, and the samples of a step over all processes."""
+
+    total: int
+    per_epoch: int
+    samples: int
 
 
 class Pretrain(Settings):
     """How one model is trained from scratch; the config key of this block is the model's name in paths.
 
-    The defaults are those of Brain-Semantoks (arXiv 2512.11582 and the constants of its released code). Where paper
-    and code differ the description says which one the default follows.
+    A method is a subclass of this one: fields of its own, other defaults where its paper has others, and `build`.
     """
+
+    origin: ClassVar[Origin]
 
     recipe: str = Field(description="Key of the clean block whose tensors are learnt from.")
     datasets: list[str] = Field(min_length=1, description="Keys of the collect block; every kept run of them is used.")
-    model: Literal["semantoks"] = Field("semantoks", description="Which model is trained.")
+    model: str = Field(description="Which model is trained, by which method.")
     portion: float = Field(
         1.0,
         gt=0,
@@ -33,19 +61,7 @@ class Pretrain(Settings):
         "share is in every larger one.",
     )
     portion_seed: int = Field(0, ge=0, description="Seed of that choice, apart from the training's own.")
-    size: Literal["tiny", "small", "base"] = Field(
-        "base", description="tiny (demo), small, or base (as published: 768 wide, 8 blocks, 12 heads)."
-    )
-    tokenizer: Literal["network", "single", "parcel-linear"] | str = Field(
-        "network",
-        description="One token per patch and network; ablations: one over all parcels, one per parcel, or one per "
-        "group of a TSV, given by its path: columns group, and index or name as in the atlas; every parcel once.",
-    )
-    pooling: Literal["cls_avg", "cls", "avg"] = Field(
-        "cls_avg",
-        description="Features of the finished model: the mean of the tokens and the summary token (as published), or "
-        "one of them; training is the same.",
-    )
+    size: str = Field(description="Size of the model.")
     window_frames: int = Field(100, ge=2, description="Length of a view (frames after resampling); whole patches.")
     patch_frames: int = Field(20, ge=1, description="Length of a patch (frames).")
 
@@ -53,37 +69,25 @@ class Pretrain(Settings):
         100, ge=0, description="Passes over the participants (one recording each); 0 writes the untrained model."
     )
     batch_size: int = Field(512, ge=2, description="Participants per step; all of them where there are fewer.")
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="Samples that a process computes at once, to fit its memory; their gradients are added up to those "
+        "of its whole batch. null: all. Not for losses that compare the samples of a batch.",
+    )
     seed: int = Field(21, ge=0, lt=2**32, description="Seed of the weights, the order, the crops and the masks.")
 
     lr: float = Field(7e-4, gt=0, description="Peak learning rate per 256 samples; a step of B takes lr x B / 256.")
     warmup_epochs: float = Field(3, ge=0, description="Epochs of linear warm-up; at most a tenth where epochs are few.")
     weight_decay: tuple[float, float] = Field(
-        (0.05, 0.3), description="AdamW weight decay at the first and the last step (cosine between), on all weights."
+        (0.05, 0.3), description="AdamW weight decay at the first and the last step (cosine between)."
     )
-    momentum: Share = Field(0.99, description="Momentum of the teacher at the first step; rises to 1 (cosine).")
-    clip_norm: float = Field(1.0, gt=0, description="Gradients with a larger norm are scaled down to this one.")
-
-    cls_weight: float = Field(1.0, ge=0, description="Weight of the cross-view distillation of the summary token.")
-    token_weight: float = Field(0.5, ge=0, description="Weight of the masked-token distillation.")
-    temporal_weight: float = Field(0.5, ge=0, description="First weight of the teacher-guided temporal regulariser.")
-    temporal_share: Share = Field(
-        0.05, description="Share of training over which a cosine takes that weight to 0; 1 keeps it to the end."
+    decayed: Literal["all", "matrices"] = Field(
+        "all", description="Which weights decay: all, or all but biases, norms and single vectors."
     )
-    coding_epsilon: float = Field(0.05, gt=0, description="Distortion of the coding-rate term (keeps collapse away).")
-
-    masks: Literal["slice", "random"] = Field(
-        "slice", description="Hide whole networks or whole times (as published), or random tokens (an ablation)."
+    clip_norm: float | None = Field(
+        1.0, gt=0, description="Gradients with a larger norm are scaled down to this one; null: never."
     )
-    mask_probability: Share = Field(0.5, description="Share of the batches whose student views are masked.")
-    mask_range: tuple[Share, Share] = Field(
-        (0.65, 0.85),
-        description="Share of the patches or networks a slice mask hides. As in the released code the number hidden is "
-        "rounded down from it, so that about 0.63 are hidden.",
-    )
-    drop_parcels: Share = Field(0.1, description="Augmentation: up to this share of the parcels is set to zero.")
-    drop_frames: Share = Field(0.3, description="Augmentation: a block of up to this share of the frames is zeroed.")
-    scale: Share = Field(0.2, description="Augmentation: a view is multiplied by 1 ± up to this.")
-    noise: float = Field(0.1, ge=0, description="Augmentation: standard deviation of added Gaussian noise (z units).")
 
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
@@ -118,18 +122,72 @@ class Pretrain(Settings):
     )
 
     @model_validator(mode="after")
-    def _ranges(self) -> Self:
-        if self.tokenizer not in TOKENIZERS and not self.tokenizer.endswith(".tsv"):
-            hint = nearest(self.tokenizer, TOKENIZERS)
-            raise ValueError(f"tokenizer '{self.tokenizer}' is neither known nor the path of a .tsv{hint}")
+    def _whole(self) -> Self:
         if self.window_frames % self.patch_frames:
             raise ValueError(f"window_frames {self.window_frames} is no multiple of patch_frames {self.patch_frames}")
-        low, high = self.mask_range
-        if low > high:
-            raise ValueError(f"mask_range must go from low to high, not [{low}, {high}]")
         if len(set(self.datasets)) < len(self.datasets):
             raise ValueError(f"datasets names one twice: {', '.join(self.datasets)}")
         return self
+
+    @classmethod
+    def parse(cls, values: Any, where: str = "settings") -> Self:
+        """Validate a mapping as the settings of the method that its `model` names; see `Settings.parse`."""
+        if cls is not Pretrain:
+            return super().parse(values, where)
+        from boldtable.stages.pretrain.methods import method
+
+        found: Any = method(values, where).parse(values, where)
+        return found  # type: ignore[no-any-return]
+
+    @abstractmethod
+    def build(self, table: AtlasTable, cohort: Cohort) -> Objective:
+        """Return the objective with random weights; the caller has set the seed.
+
+        `table` has the parcels in the order of the tensors, `cohort` what the data are like. Raises `InputError` where
+        the data cannot be learnt from. Import torch in here, so that settings are read without it.
+        """
+
+    def sampling(self, objective: Objective) -> Sampling:
+        """Return how samples are drawn for this objective: one crop as it is, no masks, unless overridden."""
+        from boldtable.objectives.base import Sampling
+
+        return Sampling()
+
+    def schedule(self, step: int, steps: Steps) -> dict[str, float]:
+        """Return what changes with the step: ``lr``, ``weight_decay``, and what the objective has `scheduled`.
+
+        ``momentum`` is passed to the objective's update. The default: linear warm-up, then a cosine to 0, and a cosine
+        from the first weight decay to the second.
+        """
+        from boldtable.objectives import schedules
+
+        peak = self.lr * steps.samples / 256
+        return {
+            "lr": peak * schedules.learning_rate_factor(step, steps.total, self.warmup(steps)),
+            "weight_decay": schedules.weight_decay(step, steps.total, *self.weight_decay),
+        }
+
+    def warmup(self, steps: Steps) -> int:
+        """Return the steps of the warm-up."""
+        return int(min(self.warmup_epochs * steps.per_epoch, _WARMUP_SHARE * steps.total))
+
+    def files(self) -> Sequence[Path]:
+        """Return the files that the settings name; the training log lists them among its inputs."""
+        return ()
+
+    def spec(self, table: AtlasTable, cohort: Cohort) -> InputSpec:
+        """Return the input that the encoder is trained on."""
+        from boldtable.models import InputSpec
+
+        return InputSpec(
+            atlas=table.name,
+            parcels=tuple(table.names),
+            networks=tuple(table.networks),
+            tr_s=cohort.tr_s,
+            n_frames=self.window_frames,
+            normalisation=cohort.normalisation,
+            recipe=self.recipe,
+        )
 
     def identity(self, **more: Any) -> str:
         """The sha256 of everything that decides the weights; a checkpoint of another identity is not resumed."""

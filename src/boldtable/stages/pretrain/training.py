@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,23 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from boldtable.errors import BoldtableError
-from boldtable.objectives import schedules
-from boldtable.objectives.distillation import SelfDistillation
+from boldtable.errors import BoldtableError, SettingsError
+from boldtable.objectives.base import Batch, Objective
 from boldtable.progress import say
 from boldtable.stages.pretrain.batches import Batches
 from boldtable.stages.pretrain.checkpoint import Bench, Stop
 from boldtable.stages.pretrain.distributed import Processes
 from boldtable.stages.pretrain.log import Log
-from boldtable.stages.pretrain.settings import Pretrain
+from boldtable.stages.pretrain.settings import Pretrain, Steps
 
-_WARMUP_SHARE = 0.1
 _RANK_EVERY = 10  # steps; the rank of the features costs a decomposition
-_PARTS = {"total": "loss", "cls": "cls_loss", "tokens": "token_loss", "network": "network_loss"}
 
 
 class Training:
-    """One training: the objective with student and teacher, its optimiser, its batches and its log.
+    """One training: the objective with all that is trained, its optimiser, its batches and its log.
 
     Every process holds the same weights and takes the same steps; the first one alone writes.
     """
@@ -34,28 +32,43 @@ class Training:
     def __init__(
         self,
         settings: Pretrain,
-        objective: SelfDistillation,
+        objective: Objective,
         batches: Batches,
         device: torch.device,
         processes: Processes | None = None,
     ) -> None:
         self.settings, self.objective, self.batches, self.device = settings, objective, batches, device
         self.processes = processes or Processes()
-        self.log = Log(device, batches.size, batches.names)
-        self._parameters = list(objective.student_parameters())
-        self._optimiser = torch.optim.AdamW(self._parameters, lr=0.0, fused=True)
+        if settings.micro_batch is not None and not objective.separable:
+            raise SettingsError(
+                f"micro_batch: the losses of '{settings.model}' compare the samples of a batch: leave it null"
+            )
+        self.log = Log(device, batches.size, batches.names, objective.columns, objective.scheduled)
+        self.steps = Steps(batches.total, batches.per_epoch, batches.size)
+        self._parameters = [parameter for _, parameter in objective.trained()]
+        self._optimiser = torch.optim.AdamW(self._groups(), lr=0.0, fused=True)
         self._losses: Callable[..., dict[str, Tensor]] = objective
         if settings.compile and self.processes.size == 1:
             self._losses = torch.compile(objective)
         elif settings.compile:
             # The encoders alone: what processes exchange in the losses stays out of compiled code.
-            objective.student.compile()
-            objective.teacher.compile()
-        self._peak_lr = settings.lr * batches.size / 256
-        self._warmup = int(min(settings.warmup_epochs * batches.per_epoch, _WARMUP_SHARE * batches.total))
+            for module in objective.compilable():
+                module.compile()
         self._autocast = precision(settings, device) == torch.bfloat16
-        self._kinds: set[tuple[bool, ...]] = set()
+        self._kinds: set[frozenset[str]] = set()
         self._snapshots = {number * batches.total // max(settings.snapshots, 1) for number in range(settings.snapshots)}
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The parameters by whether they decay, for the optimiser."""
+        free = {
+            name
+            for name, parameter in self.objective.trained()
+            if self.settings.decayed == "matrices" and self.objective.undecayed(name, parameter)
+        }
+        decayed = [parameter for name, parameter in self.objective.trained() if name not in free]
+        others = [parameter for name, parameter in self.objective.trained() if name in free]
+        groups = [{"params": decayed, "decayed": True}, {"params": others, "decayed": False}]
+        return [group for group in groups if group["params"]]
 
     def run(self, bench: Bench, stop: Stop, snapshot: Callable[[Path, int], None]) -> None:
         """Train to the end, from the checkpoint on where there is one; `snapshot` writes a model folder after a step.
@@ -75,7 +88,7 @@ class Training:
         stop.training = False
 
     def _snapshot(self, done: int, bench: Bench, write: Callable[[Path, int], None]) -> None:
-        """Write the teacher after `done` steps where one is wanted: before the checkpoint, so that none gets lost."""
+        """Write the encoder after `done` steps where one is wanted: before the checkpoint, so that none gets lost."""
         if self.processes.first and done in self._snapshots:
             with bench.snapshot(done) as folder:
                 write(folder, done)
@@ -100,52 +113,61 @@ class Training:
             self.log.line(epoch, self.settings.epochs)
 
     def step(self, step: int) -> None:
-        """One optimiser step: schedules, data, forward, backward, clip, update, teacher."""
-        values = self.schedule(step)
+        """One optimiser step: schedules, data, forward, backward, clip, optimiser, the objective's own update."""
+        values = self.settings.schedule(step, self.steps)
         for group in self._optimiser.param_groups:
-            group.update(lr=values["lr"], weight_decay=values["weight_decay"])
+            group.update(lr=values["lr"], weight_decay=values["weight_decay"] if group["decayed"] else 0.0)
         begin = self.log.mark()
         batch = self.batches.batch(step)
         ready = self.log.mark()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
-            parts = self._losses(
-                **batch._asdict(), network_weight=values["network_weight"], monitor=step % _RANK_EVERY == 0
-            )
-        off = {
-            "cls": self.settings.cls_weight == 0,
-            "tokens": self.settings.token_weight == 0 or batch.mask1 is None,
-            "network": values["network_weight"] == 0,
-        }
-        measured = {_PARTS.get(name, name): value for name, value in parts.items() if not off.get(name)}
-        measured |= self._update(parts["total"])
-        self.objective.update_teacher(values["momentum"])
+        scheduled = {name: values[name] for name in self.objective.scheduled}
+        self._optimiser.zero_grad(set_to_none=True)
+        measured = self._backward(batch, step % _RANK_EVERY == 0, scheduled)
+        kind = frozenset(measured)
+        measured |= self._move()
+        self.objective.update(values.get("momentum", math.nan))
         known = {"step": step, "epoch": step // self.batches.per_epoch, **values}
-        kind = (*off.values(), step % _RANK_EVERY == 0)
         self.log.add(known, measured, (begin, ready, self.log.mark()), warm=kind in self._kinds)
         self._kinds.add(kind)
 
-    def _update(self, loss: Tensor) -> dict[str, Tensor]:
-        """Move the student; returns the norm of the gradient."""
-        # Without any loss in this step (all that are on wait for a masked batch) there is nothing to learn from.
-        if not loss.requires_grad:
+    def _backward(self, batch: Batch, monitor: bool, scheduled: dict[str, float]) -> dict[str, Tensor]:
+        """Add up the gradients of the batch, part after part; returns its losses and what is watched."""
+        found: dict[str, Tensor] = {}
+        for part, weight in self._parts(batch):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+                values = self._losses(part, monitor=monitor, **scheduled)
+            loss = values["total"] if weight == 1 else values["total"] * weight
+            # Without any loss in this step (all that are on wait for a masked batch) there is nothing to learn from.
+            if loss.requires_grad:
+                loss.backward()  # type: ignore[no-untyped-call]
+            for name, value in values.items():
+                before, more = found.get(name), value.detach() if weight == 1 else value.detach() * weight
+                found[name] = more if before is None else before + more
+        return {"loss": found.pop("total"), **found}
+
+    def _parts(self, batch: Batch) -> Iterator[tuple[Batch, float]]:
+        """The batch in parts of at most `micro_batch` samples, each with its share of the samples of all processes."""
+        if self.settings.micro_batch is None:
+            yield batch, 1.0
+            return
+        shares = [Processes(rank, self.processes.size).share(self.steps.samples) for rank in range(self.processes.size)]
+        sizes = [last - first for first, last in shares]
+        # As many parts in every process, for they exchange losses.
+        n_parts = min(-(-max(sizes) // self.settings.micro_batch), min(sizes))
+        mine = sizes[self.processes.rank]
+        for number in range(n_parts):
+            bounds = [(number * size // n_parts, (number + 1) * size // n_parts) for size in sizes]
+            together = sum(last - first for first, last in bounds)
+            yield batch.part(number * mine // n_parts, (number + 1) * mine // n_parts), together / sum(sizes)
+
+    def _move(self) -> dict[str, Tensor]:
+        """Move what is trained; returns the norm of the gradient, or nothing where there is no gradient."""
+        if all(parameter.grad is None for parameter in self._parameters):
             return {}
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
         self.processes.average(self._parameters)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.clip_norm or math.inf)
         self._optimiser.step()
         return {"grad_norm": norm}
-
-    def schedule(self, step: int) -> dict[str, float]:
-        """What changes with the step: lr, weight_decay, momentum, network_weight."""
-        total, chosen = self.batches.total, self.settings
-        decay_steps = round(chosen.temporal_share * total)
-        return {
-            "lr": self._peak_lr * schedules.learning_rate_factor(step, total, self._warmup),
-            "weight_decay": schedules.weight_decay(step, total, *chosen.weight_decay),
-            "momentum": schedules.ema_momentum(step, total, chosen.momentum),
-            "network_weight": schedules.network_weight(step, decay_steps, chosen.temporal_weight * (decay_steps > 0)),
-        }
 
     def state(self, done: int) -> dict[str, Any]:
         """All that the next step depends on, after `done` steps: weights, optimiser, position and log."""

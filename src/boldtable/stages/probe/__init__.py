@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from boldtable.stages.probe.settings import Probe
@@ -9,11 +10,14 @@ from boldtable.stages.probe.settings import Probe
 __all__ = ["Probe", "run", "split"]
 
 
-def split(settings: Probe, *, task: str, participants: Path, qc: Path, out: Path) -> None:
+def split(settings: Probe, *, task: str, participants: Sequence[Path], qc: Sequence[Path], out: Path) -> None:
     """Make the splits of a task from whoever has a kept run and a target, and write ``splits`` to `out`.
 
-    Participants without a target, or without a kept run, never enter. The same file serves every model. Raises
-    `InputError` where the target column is missing, empty or constant, and where a class is too small.
+    `participants` and `qc` hold a table per dataset of the settings, in the order of ``settings.datasets``.
+    Participants without a target, without a kept run, or outside the task's filters never enter; a line counts them.
+    The same file serves every model; its metadata key ``notes`` lists what its numbers must be read with. Raises
+    `InputError` where the target column is missing, empty or constant, where a class is too small, and where one
+    recording stands under two names.
     """
     from boldtable.stages.probe import task as making
 
@@ -21,15 +25,19 @@ def split(settings: Probe, *, task: str, participants: Path, qc: Path, out: Path
 
 
 def run(
-    settings: Probe, *, model: str, task: str, embeddings: Path, splits: Path, out: Path, predictions: Path
-) -> None:
+    settings: Probe, *, model: str, task: str, embeddings: Sequence[Path], qc: Sequence[Path], splits: Path, out: Path,
+    predictions: Path, participants: Sequence[Path] = (),
+) -> None:  # fmt: skip
     """Fit and score one model on one task; write ``scores`` to `out` and ``predictions`` beside them.
 
-    Order of operations, per split: one embedding per participant (mean over windows, then over runs); features
-    imputed and standardised with the training participants' mean and standard deviation; the regularisation chosen
-    on the validation participants; scores on the test participants. Nothing but the final scoring sees the test
-    part. Raises `InputError` where a participant of the splits has no embedding or stands on both sides.
+    `embeddings`, `qc` and `participants` (which confounds may need) hold a file per dataset of the settings, in the
+    order of ``settings.datasets``. Order of operations, per split: one embedding per participant (mean over windows,
+    then over the task's runs), or every window for linear-sgd; covariances moved to the tangent space; missing values
+    imputed; sites harmonised; confounds regressed out; features selected and standardised; the probe fitted, all of
+    it on the training participants; its one choice made on the validation participants; scores on the test
+    participants. Nothing but the final scoring sees the test part. Raises `InputError` where a participant of the
+    splits has no embedding or stands on both sides.
     """
     from boldtable.stages.probe import scoring  # scikit-learn takes a second: only the job that needs it pays
 
-    scoring.write(settings, model, task, embeddings, splits, out, predictions)
+    scoring.write(settings, model, task, embeddings, qc, participants, splits, out, predictions)

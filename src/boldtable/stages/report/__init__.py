@@ -11,7 +11,7 @@ from boldtable.progress import say
 from boldtable.settings import read_yaml
 from boldtable.stages.report import formats
 from boldtable.stages.report.dropouts import ledger
-from boldtable.stages.report.read import overlaps, read_task
+from boldtable.stages.report.read import arranged, overlaps, read_task
 from boldtable.stages.report.settings import Report
 from boldtable.stages.report.table import make
 from boldtable.stages.report.terminal import TerminalTable, terminal
@@ -31,7 +31,7 @@ def run(settings: Report, table: str, results: Path, config: Path | str | None, 
 
     everything = _config(config)
     _check_names(settings, everything)
-    tasks = [read_task(settings, results, task, everything) for task in settings.tasks]
+    tasks = arranged([read_task(settings, results, task, everything) for task in settings.tasks])
     result = make(settings, tasks, overlaps(settings, results, everything, tasks))
     for note in result.notes:
         say(f"report {table}: {note}")

@@ -24,7 +24,7 @@ from matplotlib.axes import Axes
 
 from boldtable import __version__, figures, store
 from boldtable.errors import InputError
-from boldtable.stages.report import curves, formats, methods
+from boldtable.stages.report import curves, methods, printed
 from boldtable.stages.report.read import Task, model_folders, read_json, read_qc
 from boldtable.stages.report.settings import Report
 from boldtable.stages.report.table import Table, chance_level
@@ -76,26 +76,26 @@ def render(
         works=methods.cited(paragraphs),
         config=yaml.safe_dump(dict(config) or settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         versions=_versions(),
-        trace=formats.trace(table).to_dict("records"),
+        trace=printed.trace(table).to_dict("records"),
         colours={f"--{role}": colour for role, colour in figures.COLOURS.items()},
     )
 
 
 def _printed(settings: Report, table: Table) -> dict[str, Any]:
     """The result table and the comparisons, as texts."""
-    cells, tasks = formats.entries(table), formats.columns(table).to_dict("records")
+    cells, tasks = printed.entries(table), printed.columns(table).to_dict("records")
     for task in tasks:
-        task["over"], task["short"] = formats.heading(task["task"], task["dataset"])
-        task["label"] = formats.METRIC_NAMES[task["metric"]]
+        task["over"], task["short"] = printed.heading(task["task"], task["dataset"])
+        task["label"] = printed.METRIC_NAMES[task["metric"]]
     return {
         "tasks": tasks,
-        "rows": [(model, [cells[model, task["task"]] for task in tasks]) for model in settings.models],
-        "caption": formats.caption(settings, table),
+        "rows": [(model, [cells[model, task["task"]] for task in tasks]) for model in settings.rows],
+        "caption": printed.caption(settings, table),
         "comparisons": [
-            (pair, [formats.test_entry(table, pair, task["task"]) for task in tasks])
-            for pair in formats.comparisons(table)
+            (pair, [printed.test_entry(table, pair, task["task"]) for task in tasks])
+            for pair in printed.comparisons(table)
         ],
-        "tests_caption": formats.tests_caption(settings, table),
+        "tests_caption": printed.tests_caption(settings, table),
         "one_metric": len({task["metric"] for task in tasks}) == 1,
         "notes": table.notes,
     }
@@ -132,21 +132,21 @@ def _limits(tasks: list[Task], table: Table) -> dict[tuple[str, int | None], tup
 def _dots(settings: Report, task: Task, table: Table, limits: tuple[float, float]) -> dict[str, Any]:
     """The dot-and-interval plot of one task over its splits."""
     metric = task.primary
-    scale = 100 if metric in formats.PERCENT else 1
+    scale = 100 if metric in printed.PERCENT else 1
     shown = table.scores.loc[table.scores["task"] == task.name].copy()
     shown[["mean", "ci_low", "ci_high", "chance"]] *= scale
     scores = pd.concat([cell.scores.assign(model=model) for model, cell in task.cells.items()])
     scores = scores.loc[scores["metric"] == metric].assign(value=lambda frame: frame["value"] * scale)
     chance = float(shown["chance"].iloc[0])
     best = list(shown.loc[shown["best"], "model"])
-    label = f"{task.name}: {formats.METRIC_NAMES[metric]} of every model and split"
+    label = f"{task.name}: {printed.METRIC_NAMES[metric]} of every model and split"
 
     def draw(ax: Axes) -> None:
         figures.dots(ax, scores, shown, None if pd.isna(chance) else chance, bold=best)
-        ax.set_xlabel(formats.METRIC_NAMES[metric])
+        ax.set_xlabel(printed.METRIC_NAMES[metric])
         ax.set_xlim(limits[0] * scale, limits[1] * scale)
 
-    return {"task": task.name, "figure": _drawing(label, 4.4, 0.72 + 0.34 * len(settings.models), draw)}
+    return {"task": task.name, "figure": _drawing(label, 4.4, 0.72 + 0.34 * len(settings.rows), draw)}
 
 
 def _models(settings: Report, results: Path, config: Mapping[str, Any], tasks: list[Task]) -> list[dict[str, Any]]:
@@ -161,15 +161,15 @@ def _models(settings: Report, results: Path, config: Mapping[str, Any], tasks: l
 
 def _probes(settings: Report, task: Task, model: str, rows: Mapping[str, int]) -> dict[str, Any]:
     """The score of one task against the step of training."""
-    scale = 100 if task.primary in formats.PERCENT else 1
+    scale = 100 if task.primary in printed.PERCENT else 1
     found = curves.points(task, rows, settings.confidence)
     found[["mean", "ci_low", "ci_high"]] *= scale
     chance = chance_level(task, task.primary) * scale
-    label = f"{model}, {task.name}: {formats.METRIC_NAMES[task.primary]} against the step"
+    label = f"{model}, {task.name}: {printed.METRIC_NAMES[task.primary]} against the step"
 
     def draw(ax: Axes) -> None:
         curves.draw(ax, found, None if pd.isna(chance) else chance)
-        ax.set_ylabel(formats.METRIC_NAMES[task.primary])
+        ax.set_ylabel(printed.METRIC_NAMES[task.primary])
 
     return {"task": task.name, "figure": _drawing(label, 4.4, 1.9, draw)}
 

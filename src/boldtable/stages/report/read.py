@@ -13,17 +13,21 @@ import pandas as pd
 
 from boldtable import store
 from boldtable.errors import InputError, nearest
+from boldtable.stages.report.cells import (
+    METRICS,
+    Cell,
+    check_metrics,
+    check_splits,
+    content_sha256,
+    on_shared,
+    predictions,
+    read_cell,
+)  # fmt: skip
 from boldtable.stages.report.settings import Report
 
-# The first metric of each kind of task is its primary one: it is printed, and it alone is tested.
-METRICS = {
-    "classification": ("balanced_accuracy", "auroc", "accuracy", "f1"),
-    "binned": ("balanced_accuracy", "auroc", "accuracy", "f1"),
-    "regression": ("mae", "r2", "pearson_r"),
-    "fingerprint": ("accuracy", "mean_rank"),
-}
+SITES = "leave-one-site-out"
+
 _TELLTALE = {"balanced_accuracy": "classification", "mae": "regression", "mean_rank": "fingerprint"}
-COUNTS = ("n_train", "n_val", "n_test")
 _QC_DATA = [
     *store.KEYS, "tr_s", "n_frames", "minutes", "minutes_kept", "fd_mm_mean", "fd_mm_max", "dvars", "tsnr",
     "global_signal_share", "min_coverage", "n_empty_parcels", "keep",
@@ -31,28 +35,8 @@ _QC_DATA = [
 
 
 @dataclass(frozen=True)
-class Cell:
-    """The scores of one model on one task, and what their file says of its making."""
-
-    scores: pd.DataFrame
-    made: dict[str, Any]
-    sha256: str
-
-    @cached_property
-    def values(self) -> pd.DataFrame:
-        """The scores as a table: one row per split in order, one column per metric, NaN where there is none."""
-        return self.scores.pivot(index="split", columns="metric", values="value").astype(float).sort_index()
-
-    @cached_property
-    def counts(self) -> dict[str, int]:
-        """Participants per part: the median over splits, which differ by one or two where parts divide unevenly."""
-        medians = self.scores[list(COUNTS)].astype(float).fillna(0).median()
-        return {name: round(float(medians[name])) for name in COUNTS}
-
-
-@dataclass(frozen=True)
 class Task:
-    """One column of the table: what it is, where its numbers come from, and the scores of every model."""
+    """One column of the table: what it is, where its numbers come from, and the scores of every row."""
 
     name: str
     kind: str
@@ -62,9 +46,21 @@ class Task:
     seed: str
     settings_sha256: str
     data_sha256: str
-    tested: frozenset[str]
     cells: dict[str, Cell]
     curves: dict[str, Cell]
+    scheme: str = "random"
+    tested_in: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def tested(self) -> frozenset[str]:
+        """Every participant who is tested in some split."""
+        return frozenset(next(iter(self.cells.values())).tested["participant"].dropna().astype(str))
+
+    def is_twin_of(self, other: Task) -> bool:
+        """Whether the same is predicted of the same participants, on other splits."""
+        same = (self.kind, self.datasets, self.target) == (other.kind, other.datasets, other.target)
+        return same and self.scheme != other.scheme
 
     @property
     def primary(self) -> str:
@@ -79,99 +75,49 @@ class Task:
 
 def read_task(settings: Report, results: Path, task: str, config: Mapping[str, Any]) -> Task:
     """Read scores and predictions of every model for one task; raises `InputError` naming what is missing."""
-    cells = {model: _cell(results, model, task) for model in settings.models}
-    curves = {model: _cell(results, model, task) for model in settings.curves}
-    _check_splits(task, cells | curves)
-    _check_metrics(task, cells | curves)
+    cells = {row: read_cell(results, models, task) for row, models in settings.rows.items()}
+    curves = {model: read_cell(results, [model], task) for model in settings.curves}
+    check_splits(task, cells | curves)
+    check_metrics(task, cells | curves)
     about = next(iter(cells.values())).made.get("settings") or (config.get("probe") or {}).get(task) or {}
-    datasets = _texts(about.get("dataset"))
-    predictions = _predictions(results, settings.models[0], task)
     kind = str(about.get("kind") or _guess_kind(cells))
     if kind not in METRICS:
         raise InputError(f"task '{task}': kind '{kind}' has no metrics in the table{nearest(kind, METRICS)}")
+    elsewhere = _texts(about.get("test_dataset"))
+    datasets = (*_texts(about.get("dataset")), *elsewhere)
+    first = predictions(next(iter(cells.values())).predictions[0])[["participant", "split", "target"]]
+    shared, notes = on_shared(task, kind, cells)
     return Task(
         name=task,
         kind=kind,
+        scheme=str(about.get("scheme") or "random"),
         datasets=datasets,
+        tested_in=elsewhere or datasets,
         target=", ".join(_texts(about.get("target"))) or ("participant" if kind == "fingerprint" else ""),
-        n_classes=_n_classes(kind, about, predictions),
+        n_classes=_n_classes(kind, about, first),
         seed=_seed(about, cells),
         settings_sha256=_settings_sha256(settings, config, cells),
-        data_sha256=_data_sha256(results, datasets, predictions),
-        tested=frozenset(predictions["participant"].dropna().astype(str)),
-        cells=cells,
+        data_sha256=_data_sha256(results, datasets, first),
+        cells=shared,
         curves=curves,
+        notes=(*_notes_of_splits(results, task), *notes),
     )
 
 
-def _cell(results: Path, model: str, task: str) -> Cell:
-    path = results / "scores" / model / f"{task}.parquet"
-    if not path.exists():
-        raise InputError(_missing(results, model, task, path))
-    scores = store.frame(path, "scores").sort_values(["metric", "split"], kind="stable").reset_index(drop=True)
-    if scores.empty:
-        raise InputError(f"{path} holds no scores; delete it and run the stage 'probe' again")
-    headlines = {metrics[0] for metrics in METRICS.values()}
-    if not headlines & set(scores["metric"]):
-        found = ", ".join(sorted(set(scores["metric"].astype(str))))
-        raise InputError(f"{path} has none of the primary metrics {', '.join(sorted(headlines))}, only {found}")
-    doubled = scores.duplicated(["split", "metric"])
-    if doubled.any():
-        first = scores.loc[doubled].iloc[0]
-        raise InputError(f"{path} holds split {first['split']} of {first['metric']} twice; run the stage 'probe' again")
-    return Cell(scores, store.provenance(path), _content_sha256(scores))
+def arranged(tasks: list[Task]) -> list[Task]:
+    """The columns in printed order: each task that leaves sites out, beside it the same on other splits; then the rest.
+
+    A model that knows the site by its scanner can look as if it knew the target; only new sites tell.
+    """
+    leading = [task for task in tasks if task.scheme == SITES]
+    order = [one for task in leading for one in (task, *(other for other in tasks if other.is_twin_of(task)))]
+    return list({task.name: task for task in [*order, *tasks]}.values())
 
 
-def _missing(results: Path, model: str, task: str, path: Path) -> str:
-    """Why a scores file is missing: an unknown model, or a probe that has not run."""
-    folder = results / "scores"
-    known = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-    hint = nearest(model, known) if known and model not in known else ""
-    return (
-        f"scores of model '{model}' for task '{task}' not found: {path}{hint}; "
-        f"run the stage 'probe' for this model and task first"
-    )
-
-
-def _predictions(results: Path, model: str, task: str) -> pd.DataFrame:
-    path = results / "scores" / model / f"{task}.predictions.parquet"
-    if not path.exists():
-        raise InputError(f"predictions not found: {path}; run the stage 'probe' for '{model}' and '{task}' first")
-    return store.frame(path, "predictions", ["participant", "split", "target"])
-
-
-def _check_splits(task: str, cells: Mapping[str, Cell]) -> None:
-    """Every model must have been scored on the same splits, or no difference between two of them means anything."""
-    splits = {model: sorted(set(cell.scores["split"])) for model, cell in cells.items()}
-    first = next(iter(splits))
-    for model, found in splits.items():
-        if found != splits[first]:
-            raise InputError(
-                f"task '{task}': '{first}' has splits {_span(splits[first])}, but '{model}' has {_span(found)}; "
-                f"delete the scores of the older one and run the stage 'probe' again"
-            )
-
-
-def _check_metrics(task: str, cells: Mapping[str, Cell]) -> None:
-    """Every model must have the same metrics, and at least one value of each primary one."""
-    headlines = {metrics[0] for metrics in METRICS.values()}
-    first = next(iter(cells))
-    for model, cell in cells.items():
-        found, expected = sorted(cell.values.columns), sorted(cells[first].values.columns)
-        if found != expected:
-            raise InputError(
-                f"task '{task}': '{first}' has the metrics {', '.join(expected)}, but '{model}' has "
-                f"{', '.join(found)}; delete the scores of the older one and run the stage 'probe' again"
-            )
-        if cell.values[[metric for metric in found if metric in headlines]].isna().all(axis=None):
-            raise InputError(
-                f"task '{task}', model '{model}': no split has a value of the primary metric; look at the model's "
-                f"embeddings, then run the stage 'probe' again"
-            )
-
-
-def _span(values: list[int]) -> str:
-    return f"{values[0]} to {values[-1]} ({len(values)})"
+def _notes_of_splits(results: Path, task: str) -> list[str]:
+    """What the splits say of whom they leave out; nothing where the scores were made with other splits."""
+    path = results / "splits" / f"{task}.parquet"
+    return [f"{task}: {note}" for note in store.provenance(path).get("notes", [])] if path.exists() else []
 
 
 def _guess_kind(cells: Mapping[str, Cell]) -> str:
@@ -180,12 +126,12 @@ def _guess_kind(cells: Mapping[str, Cell]) -> str:
     return next((kind for metric, kind in _TELLTALE.items() if metric in found), f"with metrics {sorted(found)}")
 
 
-def _n_classes(kind: str, about: Mapping[str, Any], predictions: pd.DataFrame) -> int | None:
+def _n_classes(kind: str, about: Mapping[str, Any], tested: pd.DataFrame) -> int | None:
     if METRICS[kind][0] != "balanced_accuracy":
         return None
     if kind == "binned" and about.get("bins"):
         return int(about["bins"])
-    return int(predictions["target"].dropna().nunique()) or None
+    return int(tested["target"].dropna().nunique()) or None
 
 
 def _seed(about: Mapping[str, Any], cells: Mapping[str, Cell]) -> str:
@@ -202,13 +148,13 @@ def _settings_sha256(settings: Report, config: Mapping[str, Any], cells: Mapping
     return store.sha256_json({"config": config, "probe": probes, "report": settings.model_dump(mode="json")})
 
 
-def _data_sha256(results: Path, datasets: tuple[str, ...], predictions: pd.DataFrame) -> str:
+def _data_sha256(results: Path, datasets: tuple[str, ...], rows: pd.DataFrame) -> str:
     """One hash over the data behind a task: every run's measures, and who was tested in which split on which target.
 
     It is taken from contents, not from files, so that it is the same wherever and whenever the data were processed.
     """
-    tested = _content_sha256(predictions.sort_values(["split", "participant"], kind="stable"))
-    measures = [_content_sha256(read_qc(results, dataset)[_QC_DATA]) for dataset in datasets]
+    tested = content_sha256(rows.sort_values(["split", "participant"], kind="stable"))
+    measures = [content_sha256(read_qc(results, dataset)[_QC_DATA]) for dataset in datasets]
     return store.sha256_json({"tested": tested, "measures": measures})
 
 
@@ -249,7 +195,7 @@ def overlaps(settings: Report, results: Path, config: Mapping[str, Any], tasks: 
 
 def _common(task: Task, seen: Mapping[str, Any]) -> set[str]:
     """The test participants of a task among the pretraining participants (dataset → names)."""
-    return {str(name) for dataset in task.datasets for name in seen.get(dataset) or ()} & task.tested
+    return {str(name) for dataset in task.tested_in for name in seen.get(dataset) or ()} & task.tested
 
 
 def read_qc(results: Path, dataset: str) -> pd.DataFrame:
@@ -258,11 +204,6 @@ def read_qc(results: Path, dataset: str) -> pd.DataFrame:
     if not path.exists():
         raise InputError(f"QC table not found: {path}; run the stage 'qc' for dataset '{dataset}' first")
     return store.frame(path, "qc").sort_values(list(store.KEYS), na_position="first").reset_index(drop=True)
-
-
-def _content_sha256(frame: pd.DataFrame) -> str:
-    """Hash a table by its values, numbers to six digits, so that neither file layout nor the last bit counts."""
-    return store.sha256_json(frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def _texts(value: Any) -> tuple[str, ...]:

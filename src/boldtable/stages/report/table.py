@@ -1,8 +1,8 @@
 """The numbers of the table: one row per task, model and metric, and every test that is made with them.
 
-Tests are made on the primary metric alone. Two families, each corrected after Holm over the whole table: the
-comparisons that were asked for (every model against the reference, and the pairs), and, for the marks only, every
-model against the best of its column.
+Tests are made on the primary metric alone. Three families, each corrected after Holm over the whole table: the
+comparisons that were asked for (every model against the reference, and the pairs), for the marks every model against
+the best of its column, and, where permutations were asked for, every model against chance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from boldtable import statistics
-from boldtable.stages.report.read import Cell, Task
+from boldtable.stages.report import published
+from boldtable.stages.report.cells import Cell, encoded
+from boldtable.stages.report.read import SITES, Task
 from boldtable.stages.report.settings import Report
 
 LOWER_IS_BETTER = {"mae", "mean_rank"}
@@ -27,10 +29,11 @@ RANGES = {
     "mean_rank": (1, math.inf), "r2": (-math.inf, 1), "pearson_r": (-1, 1),
 }  # fmt: skip
 COLUMNS = [
-    "row", "task", "dataset", "kind", "target", "model", "metric", "primary", "n_splits", "n_train", "n_val", "n_test",
-    "mean", "sd", "ci_low", "ci_high", "chance", "best", "p_best", "p_best_holm", "reference", "difference",
-    "difference_low", "difference_high", "p", "p_holm", "settings_sha256", "data_sha256", "scores_sha256", "version",
-    "seed",
+    "row", "task", "dataset", "kind", "target", "scheme", "model", "n_seeds", "metric", "primary", "n", "n_splits",
+    "n_train", "n_val", "n_test", "mean", "sd", "ci_low", "ci_high", "chance", "p_chance", "p_chance_holm", "best",
+    "p_best", "p_best_holm", "reference", "difference", "difference_low", "difference_high", "p", "p_holm", "published",
+    "published_difference", "published_inside", "published_source", "settings_sha256", "data_sha256", "scores_sha256",
+    "version", "seed",
 ]  # fmt: skip
 
 
@@ -38,8 +41,9 @@ COLUMNS = [
 class Table:
     """The table as `rows` (columns `COLUMNS`), the notes that belong below it, and the level of its tests.
 
-    A row is a ``score`` (model × task × metric, with its difference from the reference) or a ``pair`` (the
-    difference of a further pair on the primary metric; its `reference` is the second model of the pair).
+    A row is a ``score`` (model × task × metric, with its difference from the reference), a ``pair`` (the
+    difference of a further pair on the primary metric; its `reference` is the second model of the pair) or a ``rank``
+    (a model's mean rank over the tasks, 1 being best; `n_splits` counts the tasks).
     """
 
     rows: pd.DataFrame
@@ -50,6 +54,17 @@ class Table:
     def scores(self) -> pd.DataFrame:
         """What the printed table shows: the primary metric of every model and task."""
         return self.rows.loc[(self.rows["row"] == "score") & self.rows["primary"]]
+
+    @property
+    def ranks(self) -> dict[str, float]:
+        """Mean rank over the tasks by model; empty where there are too few of either."""
+        found = self.rows.loc[self.rows["row"] == "rank"]
+        return dict(zip(found["model"], found["mean"].astype(float), strict=True))
+
+    @property
+    def published(self) -> pd.DataFrame:
+        """The measured numbers beside which a published one stands."""
+        return self.rows.loc[self.rows["published"].notna()]
 
     @property
     def tests(self) -> pd.DataFrame:
@@ -63,11 +78,13 @@ def make(settings: Report, tasks: list[Task], notes: Sequence[str] = ()) -> Tabl
 
     `notes` are lines to print below the table besides those that the scores themselves call for.
     """
-    rows = pd.DataFrame([row for task in tasks for row in _task_rows(settings, task)], columns=COLUMNS)
-    rows["p_holm"] = _corrected(rows, "p")
-    rows["p_best_holm"] = _corrected(rows, "p_best")
+    numbers = published.load(settings.published) if settings.published else []
+    made = [*(row for task in tasks for row in _task_rows(settings, task, numbers)), *_rank_rows(settings, tasks)]
+    rows = pd.DataFrame(made, columns=COLUMNS)
+    for column in ("p", "p_best", "p_chance"):
+        rows[f"{column}_holm"] = _corrected(rows, column)
     own = [note for task in tasks for note in _notes(task)]
-    return Table(rows, [*own, *notes], alpha=round(1 - settings.confidence, 10))
+    return Table(rows, [*settings.skipped, *own, *notes], alpha=round(1 - settings.confidence, 10))
 
 
 def _corrected(rows: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
@@ -84,17 +101,19 @@ def _corrected(rows: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
     return np.where(rows[column].astype(float).isna(), math.nan, found)
 
 
-def _task_rows(settings: Report, task: Task) -> Iterator[dict[str, Any]]:
+def _task_rows(settings: Report, task: Task, numbers: list[published.Number]) -> Iterator[dict[str, Any]]:
     best = _best(task)
     for model, cell in task.cells.items():
         for metric in task.metrics:
             if metric not in cell.values:
                 continue
             row = _score_row(settings, task, model, metric)
+            row |= published.beside(settings, numbers, row | {"task": task.name})
             if metric == task.primary:
                 row["best"] = model == best
                 row["p_best"] = _test(task, model, best, metric) if model != best else math.nan
                 row["p"] = _test(task, model, settings.reference, metric) if model != settings.reference else math.nan
+                row["p_chance"] = _against_chance(settings, task, cell)
             yield row | _trace(task, cell)
     for better, than in settings.pairs:
         yield _pair_row(settings, task, better, than) | _trace(task, task.cells[better])
@@ -105,26 +124,27 @@ def _score_row(settings: Report, task: Task, model: str, metric: str) -> dict[st
     found = bounded_summary(cell, metric, settings.confidence)
     own = model == settings.reference
     return {
-        "row": "score", "model": model, "metric": metric, "primary": metric == task.primary, "n_splits": found.n,
-        **cell.counts, "mean": found.mean, "sd": found.sd, "ci_low": found.low, "ci_high": found.high,
-        "chance": chance_level(task, metric), "best": False, "reference": "" if own else settings.reference,
+        "row": "score", "model": model, "metric": metric, "primary": metric == task.primary, "n": cell.n,
+        "n_seeds": len(cell.predictions), "n_splits": found.n, **cell.counts, "mean": found.mean, "sd": found.sd,
+        "ci_low": found.low, "ci_high": found.high, "chance": chance_level(task, metric), "best": False,
+        "reference": "" if own else settings.reference,
         **({} if own else _difference(settings, task, model, settings.reference, metric)),
     }  # fmt: skip
 
 
 def _pair_row(settings: Report, task: Task, better: str, than: str) -> dict[str, Any]:
     return {
-        "row": "pair", "model": better, "metric": task.primary, "primary": True, **task.cells[better].counts,
-        "best": False, "reference": than, **_difference(settings, task, better, than, task.primary),
-        "p": _test(task, better, than, task.primary),
+        "row": "pair", "model": better, "metric": task.primary, "primary": True, "n": task.cells[better].n,
+        **task.cells[better].counts, "best": False, "reference": than,
+        **_difference(settings, task, better, than, task.primary), "p": _test(task, better, than, task.primary),
     }  # fmt: skip
 
 
 def _trace(task: Task, cell: Cell) -> dict[str, Any]:
     return {
         "task": task.name, "dataset": " ".join(task.datasets), "kind": task.kind, "target": task.target,
-        "settings_sha256": task.settings_sha256, "data_sha256": task.data_sha256, "scores_sha256": cell.sha256,
-        "version": str(cell.made.get("version", "")), "seed": task.seed,
+        "scheme": task.scheme, "settings_sha256": task.settings_sha256, "data_sha256": task.data_sha256,
+        "scores_sha256": cell.sha256, "version": str(cell.made.get("version", "")), "seed": task.seed,
     }  # fmt: skip
 
 
@@ -164,10 +184,38 @@ def _test(task: Task, one: str, two: str, metric: str) -> float:
     return test.p
 
 
+def _against_chance(settings: Report, task: Task, cell: Cell) -> float:
+    """p of the permutation test, the median over the seeds of a row; NaN where it was not asked for."""
+    if not settings.permutations:
+        return math.nan
+    n_train, n_test = cell.counts["n_train"], cell.counts["n_test"]
+    return float(np.median([
+        statistics.permutation_test(
+            encoded(cell.rows(path), task.kind), settings.permutations, n_train, n_test, settings.seed
+        )
+        for path in cell.predictions
+    ]))  # fmt: skip
+
+
+def _rank_rows(settings: Report, tasks: list[Task]) -> Iterator[dict[str, Any]]:
+    """A row per model with its mean rank over the tasks, where there are at least two of both."""
+    if len(tasks) < 2 or len(settings.rows) < 2:
+        return
+    means = np.array([[_oriented(task, cell) for cell in task.cells.values()] for task in tasks])
+    counted = int(np.isfinite(means).all(axis=1).sum())
+    for model, rank in zip(settings.rows, statistics.mean_ranks(means), strict=True):
+        yield {"row": "rank", "model": model, "metric": "rank", "primary": False, "n_splits": counted, "mean": rank,
+               "best": False, "reference": "", "n_seeds": len(settings.rows[model])}  # fmt: skip
+
+
+def _oriented(task: Task, cell: Cell) -> float:
+    """The mean of the primary metric over the splits, signed so that larger is better."""
+    return (-1 if task.primary in LOWER_IS_BETTER else 1) * float(cell.values[task.primary].mean())
+
+
 def _best(task: Task) -> str:
     """The model with the best mean; of equals the first in the order of the settings."""
-    sign = -1 if task.primary in LOWER_IS_BETTER else 1
-    means = {model: sign * float(cell.values[task.primary].mean()) for model, cell in task.cells.items()}
+    means = {model: _oriented(task, cell) for model, cell in task.cells.items()}
     return max(means, key=lambda model: means[model] if math.isfinite(means[model]) else -math.inf)
 
 
@@ -183,6 +231,10 @@ def chance_level(task: Task, metric: str) -> float:
 
 def _notes(task: Task) -> Iterator[str]:
     """What a reader must know of a column before comparing its rows."""
+    yield from task.notes
+    if task.scheme == SITES:
+        n = len(next(iter(task.cells.values())).values)
+        yield f"{task.name}: one site of {n} is left out at a time; the mean is over sites, each counting alike"
     tested = {model: cell.counts["n_test"] for model, cell in task.cells.items()}
     if len(set(tested.values())) > 1:
         counts = ", ".join(f"{model} {n}" for model, n in tested.items())

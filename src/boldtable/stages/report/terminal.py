@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from boldtable.errors import InputError
-from boldtable.stages.report.formats import heading, interval, number
+from boldtable.stages.report.printed import heading, interval, number
 from boldtable.stages.report.table import COLUMNS
 
 _CELL = 15  # the width of "[-12.3, 100.0]" and its margin

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
-from boldtable import __version__, store
+from boldtable import __version__
 from boldtable.atlas.table import AtlasTable, load_table
 from boldtable.errors import InputError
 from boldtable.models import InputSpec
+from boldtable.models.checkpoints import Checkpoint
 from boldtable.models.published import import_semantoks
 from boldtable.progress import say
+from boldtable.stages.embed.imports import Format, Request, note_source
 
 # The released settings: windows of 100 frames at 2 s, z-scored parcels, 457 of them in nine networks of these sizes.
 _TR_S, _FRAMES, _NORMALISATION, _RECIPE = 2.0, 100, "zscore", "semantoks"
 _SIZES = (61, 77, 46, 47, 26, 52, 91, 50, 7)
 _ATLAS = "schaefer400-tian3-buckner7"
+# The order of the networks in the published checkpoint; the names are those of that atlas.
+PUBLISHED_NETWORKS = (
+    "Vis", "SomMot", "DorsAttn", "SalVentAttn", "Limbic", "Cont", "Default", "Subcortex", "Cerebellum",
+)  # fmt: skip
 LICENCE = (
     "licence: the authors' repository (SamGijsen/Brain-Semantoks) states none for code or weights; ask them before you "
     "share these weights or anything made from them"
@@ -60,19 +63,23 @@ Brain-Semantoks, ICLR 2026, https://arxiv.org/abs/2512.11582
 """
 
 
-def write(checkpoint: Path, atlas: Path, out: Path, networks: tuple[str, ...]) -> None:
-    """Check the atlas, import the checkpoint and say its licence; the work behind `import_weights`."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; --out names the model folder to write")
-    table = load_table(atlas)
-    _check(table, networks)
-    source = (store.provenance(atlas).get("settings") or {}).get("source")
-    if source != _ATLAS:
-        say(f"note: atlas '{table.name}' is of source '{source}', the weights were learnt on {_ATLAS}")
+def recognises(checkpoint: Checkpoint) -> bool:
+    """Whether the checkpoint is the authors': their state dict lies under a name of its own."""
+    return "model_state_dict" in checkpoint.content
+
+
+def write(checkpoint: Checkpoint, request: Request) -> None:
+    """Check the atlas, import the checkpoint and say its licence."""
+    table, out = load_table(request.atlas), request.out
+    _check(table, request.networks or PUBLISHED_NETWORKS)
+    note_source(request.atlas, table, _ATLAS)
     spec = InputSpec(table.name, tuple(table.names), tuple(table.networks), _TR_S, _FRAMES, _NORMALISATION, _RECIPE)
     encoder = import_semantoks(checkpoint, out, spec, _card(checkpoint, table, out.name))
     say(f"wrote {out}: {encoder.n_features} features for {table.n_parcels} parcels of atlas '{table.name}'")
     say(LICENCE)
+
+
+FORMAT = Format("Brain-Semantoks", recognises, write, frozenset({"networks"}))
 
 
 def _check(table: AtlasTable, networks: tuple[str, ...]) -> None:
@@ -95,18 +102,10 @@ def _check(table: AtlasTable, networks: tuple[str, ...]) -> None:
         )
 
 
-def _card(checkpoint: Path, table: AtlasTable, name: str) -> str:
+def _card(checkpoint: Checkpoint, table: AtlasTable, name: str) -> str:
     """The model card (Markdown)."""
     return _CARD.format(
-        name=name, file=checkpoint.name, atlas=table.name, n_parcels=table.n_parcels, n_networks=len(_SIZES),
+        name=name, file=checkpoint.path.name, atlas=table.name, n_parcels=table.n_parcels, n_networks=len(_SIZES),
         recipe=_RECIPE, tr_s=_TR_S, frames=_FRAMES, parcels=table.sha256, version=__version__,
-        sha256=_sha256(checkpoint), licence=LICENCE[0].upper() + LICENCE[1:],
+        sha256=checkpoint.sha256, licence=LICENCE[0].upper() + LICENCE[1:],
     )  # fmt: skip
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read the checkpoint {path}: {error.strerror}; download it again") from None
