@@ -193,8 +193,12 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Folder for the demo's data and results.")] = Path("demo"),
     cores: Annotated[int, typer.Option(help="Cores to use; 0 means all.")] = 0,
     participants: Annotated[int, typer.Option(min=20, help="Simulated participants per cohort.")] = 48,
+    models: Annotated[
+        bool, typer.Option("--models", help="The extended table: every model that can be trained, side by side.")
+    ] = False,
 ) -> None:
     """Simulate two cohorts, run the whole workflow on them and print the table."""
     from boldtable import demo as helper
 
-    raise typer.Exit(helper.run(folder, cores=cores, participants=participants))
+    table = "models" if models else "demo"
+    raise typer.Exit(helper.run(folder, cores=cores, participants=participants, table=table))
