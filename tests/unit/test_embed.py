@@ -409,3 +409,21 @@ def test_a_study_knows_its_snapshots_and_weights(tmp_path: Path) -> None:
     there = study_module.Study.parse({**given.model_dump(mode="json"), "collect": collect})
     with pytest.raises(InputError, match=r"embed\.row\.weights: no such folder: .*published"):
         there.check_folders()
+
+
+def test_halves_stand_beside_whole_runs(study: Study, load: Callable[[Any], Any]) -> None:
+    study.add("05", "a", n_frames=31)
+    found = study.embed(halves=True)
+    odd, whole = study.of("05")["signal"], found[found["half"].isna()]
+    assert whole["participant"].tolist() == ["01", "05", "03", "04"]
+    first, second = (found[(found["participant"] == "05") & (found["half"] == half)].iloc[0] for half in (1, 2))
+    np.testing.assert_array_equal(first["embedding"], connectome.edges(odd[:15]))
+    np.testing.assert_array_equal(second["embedding"], connectome.edges(odd[16:]))
+    assert second["start_s"] == 32.0
+    load(Means())
+    windows = study.embed("model", halves=True, windows=3).query("participant == '01'")
+    assert windows.groupby(windows["half"].fillna(0))["start_s"].apply(list).to_dict() == {
+        0: [0, 30, 60], 1: [0, 4, 10], 2: [50, 54, 60]
+    }  # fmt: skip
+    with pytest.raises(SettingsError, match="'nuisance' knows whole runs only"):
+        embed.Embed.parse({"recipe": "semantoks", "encoder": "nuisance", "halves": True})

@@ -172,7 +172,7 @@ def test_a_broken_checkpoint_is_not_used(
     assert "cannot be read" in capsys.readouterr().err
 
 
-def interrupt(world: Path, monkeypatch: pytest.MonkeyPatch, name: str = "m", at: int = 3) -> None:
+def interrupt(world: Path, monkeypatch: pytest.MonkeyPatch, name: str = "m", at: int = 3, **more: Any) -> None:
     """Leave a checkpoint of an unfinished training behind."""
     step = Training.step
 
@@ -183,7 +183,7 @@ def interrupt(world: Path, monkeypatch: pytest.MonkeyPatch, name: str = "m", at:
 
     monkeypatch.setattr(Training, "step", dies)
     with pytest.raises(RuntimeError, match="killed"):
-        train(world, name, checkpoint_s=0)
+        train(world, name, checkpoint_s=0, **more)
     monkeypatch.setattr(Training, "step", step)
 
 

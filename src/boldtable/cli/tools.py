@@ -47,6 +47,28 @@ def import_weights(
     stage.import_weights(checkpoint, atlas=atlas, out=out, networks=networks, order=order, gradients=gradients)
 
 
+@app.command()
+def reconstruct(
+    weights: Annotated[list[Path], typer.Argument(help="Model folders with a decoder (BrainLM).")],
+    dataset: Annotated[list[str], typer.Option("--dataset", help="Dataset whose kept runs count; may come again.")],
+    out: Annotated[Path, typer.Option("--out", help="The table: .csv or .parquet.")],
+    results: ResultsOption = Path("results"),
+    recipe: RecipeOption = None,
+    settings: Annotated[
+        str,
+        typer.Option("--settings", help="What is hidden: a YAML file, or inline, as {test_mask_ratios: [0.5]}."),
+    ] = "{}",
+) -> None:
+    """Model folders x datasets → R² of what they reconstruct, at several shares hidden."""
+    from boldtable.results import dataset as opened
+    from boldtable.stages import embed as stage
+
+    chosen = [opened(results, name, recipe) for name in dataset]
+    sources = [stage.Source(one.tensors, one.folder / "qc.parquet", one.recipe) for one in chosen]
+    atlas = results / "atlases" / f"{chosen[0].made['atlas']}.parquet"
+    stage.reconstruct(stage.Reconstruct.load(settings), weights=weights, atlas=atlas, sources=sources, out=out)
+
+
 @app.command("gradients")
 def make_gradients(
     dataset: Annotated[list[str], typer.Option("--dataset", help="Dataset whose kept runs count; may come again.")],
@@ -124,12 +146,25 @@ def simulate(
 
 
 @app.command()
-def check(config: Annotated[str, typer.Argument(help="A config file.")]) -> None:
+def check(
+    config: Annotated[str, typer.Argument(help="A config file.")],
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Print it with the baselines and other rows that its tables ask for.")
+    ] = False,
+) -> None:
     """Check a config file: keys, ranges, and that its blocks agree with each other."""
+    import json
+
+    import yaml
+
+    from boldtable.expansion import expand
+    from boldtable.settings import read_yaml
     from boldtable.study import Study
 
     Study.load(config).check()
-    typer.echo(f"{config}: fine")
+    # Through JSON: what YAML aliases share is written out.
+    text = yaml.safe_dump(json.loads(json.dumps(expand(read_yaml(config)))), sort_keys=False) if whole else ""
+    typer.echo(text or f"{config}: fine")
 
 
 @app.command()

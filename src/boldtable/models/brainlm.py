@@ -119,8 +119,9 @@ class BrainLMDecoder(nn.Module):
 class BrainLM(nn.Module):
     """Encoder and decoder. Token ``parcel * n_patches + patch`` belongs to that parcel and patch; CLS comes first.
 
-    A window may have any number of frames; a last patch that is cut short is filled with zeros. The parcels' positions
-    (parcel, 3; mm) are a buffer of the model: pass them where it is made, or load them with its weights.
+    A window may have any number of frames; a last patch that is cut short is filled with zeros. The convolution counts
+    tokens, so a run that is shorter than the windows of the training is better padded, and its padding masked. The
+    parcels' positions (parcel, 3; mm) are a buffer: pass them where the model is made, or load them with its weights.
     """
 
     kind: ClassVar[str] = "brainlm"
@@ -151,6 +152,11 @@ class BrainLM(nn.Module):
         return cls(BrainLMConfig.from_dict(architecture), spec)
 
     @property
+    def n_tokens(self) -> int:
+        """Tokens of one window, without CLS."""
+        return self.config.n_parcels * self.config.n_patches
+
+    @property
     def n_features(self) -> int:
         """Length of the feature vector: 2 x width for ``cls_avg``, else width."""
         return self.config.width * (2 if self.config.pooling == "cls_avg" else 1)
@@ -166,7 +172,7 @@ class BrainLM(nn.Module):
         if frame_mask is not None:
             x = torch.where(frame_mask[:, None, :], x, 0.0)
         x = functional.pad(x, (0, -x.shape[-1] % self.config.patch_frames)).to(self.cls_token.dtype)
-        patches = x.unflatten(-1, (-1, self.config.patch_frames))
+        patches = x.reshape(*x.shape[:2], -1, self.config.patch_frames)
         places = self._places(self.position, patches.shape[2])
         return (self.signal(patches) + places).flatten(1, 2)  # type: ignore[no-any-return]
 
@@ -189,7 +195,7 @@ class BrainLM(nn.Module):
         if parcel_mask is not None:
             parcels = parcel_mask
         if frame_mask is not None:
-            patches = functional.pad(frame_mask, (0, -n_frames % size)).unflatten(-1, (-1, size)).any(dim=-1)
+            patches = functional.pad(frame_mask, (0, -n_frames % size)).view(len(frame_mask), -1, size).any(dim=-1)
         return (parcels[:, :, None] & patches[:, None, :]).flatten(1)
 
     def encode(self, tokens: Tensor, keys: Tensor | None = None, rows: int | None = None) -> Tensor:
@@ -217,11 +223,11 @@ class BrainLM(nn.Module):
         tokens = tokens if drop is None else drop(tokens)
         found = through(decoder.blocks, known[:, :1], tokens, keys, None, self.again)
         signal: Tensor = decoder.signal(decoder.norm(found)[:, 1:])
-        return signal.unflatten(1, (-1, n_patches)).flatten(2)[..., :n_frames]
+        return signal.reshape(len(signal), self.config.n_parcels, -1)[..., :n_frames]
 
     def within(self, tokens: Tensor, n_frames: int) -> Tensor:
         """Return, for a value of each token (batch, parcel·patch), that of every frame, (batch, parcel, frame)."""
-        by_patch = tokens.unflatten(1, (self.config.n_parcels, -1))
+        by_patch = tokens.view(len(tokens), self.config.n_parcels, -1)
         return by_patch.repeat_interleave(self.config.patch_frames, dim=-1)[..., :n_frames]
 
     def embed(self, x: Tensor, parcel_mask: Tensor | None = None, frame_mask: Tensor | None = None) -> Tensor:

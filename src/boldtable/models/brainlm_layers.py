@@ -52,7 +52,7 @@ class ConvolvedAttention(nn.Module):
 
     def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         """(batch, token, part·width) → `parts` of (batch, head, token, width of a head)."""
-        return x.unflatten(-1, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return tuple(x.view(*x.shape[:2], parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0))
 
     def _convolved(self, v: Tensor, rows: int | None) -> Tensor:
         half = TAPS // 2

@@ -127,6 +127,11 @@ class BrainLMImages(nn.Module):
         return cls(ImageConfig.from_dict(architecture), spec)
 
     @property
+    def n_tokens(self) -> int:
+        """Tokens of one window, without CLS."""
+        return self.config.grid**2
+
+    @property
     def n_features(self) -> int:
         """Length of the feature vector: 2 x width for ``cls_avg``, else width."""
         return self.config.width * (2 if self.config.pooling == "cls_avg" else 1)
@@ -186,8 +191,8 @@ class BrainLMImages(nn.Module):
         """Which patches (batch, patch) hold a value of one of the rows (batch, row) and columns (batch, column)."""
         before, after, above, below = self._margins(columns.shape[-1])
         size = self.config.patch
-        high = functional.pad(rows, (above, below)).unflatten(-1, (-1, size)).any(dim=-1)
-        wide = functional.pad(columns, (before, after)).unflatten(-1, (-1, size)).any(dim=-1)
+        high = functional.pad(rows, (above, below)).view(len(rows), -1, size).any(dim=-1)
+        wide = functional.pad(columns, (before, after)).view(len(columns), -1, size).any(dim=-1)
         return (high[:, :, None] & wide[:, None, :]).flatten(1)
 
     def encode(self, tokens: Tensor, keys: Tensor | None = None, rows: int | None = None) -> Tensor:
@@ -209,8 +214,8 @@ class BrainLMImages(nn.Module):
             raise InputError("these weights reconstruct patches of mean 0 and variance 1 each: the signal is not known")
         pixels = self.pixels(latent, places, keys, drop)
         size, grid = self.config.patch, self.config.grid
-        image = pixels.unflatten(2, (size, size, CHANNELS)).mean(dim=-1).unflatten(1, (grid, grid))
-        return self._signal(image.transpose(2, 3).flatten(3).flatten(1, 2), n_frames) * self.config.scale
+        image = pixels.view(len(pixels), grid, grid, size, size, CHANNELS).mean(dim=-1).transpose(2, 3)
+        return self._signal(image.reshape(len(pixels), grid * size, -1), n_frames) * self.config.scale
 
     def pixels(self, latent: Tensor, places: Tensor, keys: Tensor | None = None, drop: Drop = None) -> Tensor:
         """Return the pixels (batch, patch, row·column·channel) of all patches from the tokens kept, CLS first.
@@ -229,7 +234,7 @@ class BrainLMImages(nn.Module):
     def within(self, tokens: Tensor, n_frames: int) -> Tensor:
         """Return, for a value of each token (batch, patch), that of every frame, (batch, parcel, frame)."""
         size, grid = self.config.patch, self.config.grid
-        image = tokens.unflatten(1, (grid, grid)).repeat_interleave(size, dim=1).repeat_interleave(size, dim=2)
+        image = tokens.view(len(tokens), grid, grid).repeat_interleave(size, dim=1).repeat_interleave(size, dim=2)
         return self._signal(image, n_frames)
 
     def _signal(self, image: Tensor, n_frames: int) -> Tensor:

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from boldtable.models.brainlm import BrainLM, Drop
 from boldtable.models.brainlm_vit import BrainLMImages
+from boldtable.objectives.base import Batch, Objective
 from boldtable.objectives.coding_rate import global_sum
+from boldtable.objectives.monitors import effective_rank, token_similarity
 
 Error = Literal["mse", "mae"]
 Order = Literal["shuffled", "atlas"]
@@ -106,24 +108,47 @@ def reconstruct(
 
 
 def masked_error(signal: Tensor, target: Tensor, counted: Tensor, kind: Error = "mse") -> Tensor:
-    """Return the mean squared (or absolute) error over the values `counted`, of all processes; in float32 at least.
+    """Return the mean squared (or absolute) error over the values `counted`, in float32 at least, a scalar.
 
-    Values that do not count may be anything, NaN included.
+    The mean is over the values of each sample (of the first dimension), then over the samples of all processes: the
+    same as the authors' mean over all values where no parcel or frame is missing. Values that do not count may be
+    anything, NaN included.
     """
     with torch.autocast(signal.device.type, enabled=False):
-        error = torch.where(counted, signal.float() if signal.dtype.itemsize < 4 else signal, 0.0)
-        error = error - torch.where(counted, target, 0.0)
-        total = error.square().sum() if kind == "mse" else error.abs().sum()
-        return global_sum(total) / global_sum(counted.sum().to(total.dtype)).clamp(min=1)
+        found = torch.where(counted, signal.float() if signal.dtype.itemsize < 4 else signal, 0.0)
+        error = (found - torch.where(counted, target, 0.0)).flatten(1)
+        totals = error.square().sum(dim=1) if kind == "mse" else error.abs().sum(dim=1)
+        means = totals / counted.flatten(1).sum(dim=1).clamp(min=1)
+        return global_sum(means.sum()) / global_sum(torch.full_like(means[0], len(means)).detach())
 
 
+@torch.no_grad()
+def explained(signal: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Return the four sums (4,), float64, that R² over the values `counted` follows from; see `r_squared`.
+
+    They add up over batches: squared errors, values, squared values, and their number.
+    """
+    known = torch.where(counted, target, 0.0).double()
+    error = torch.where(counted, signal.double() - known, 0.0)
+    return torch.stack([error.square().sum(), known.sum(), known.square().sum(), counted.sum().double()])
+
+
+def r_squared(sums: Tensor) -> Tensor:
+    """Return 1 - squared error / squared deviation from the mean of all values, from the sums of `explained`.
+
+    Not clipped: a reconstruction worse than the mean is below 0. NaN where nothing varies.
+    """
+    error, total, squares, count = sums.unbind()
+    spread = squares - total.square() / count
+    return torch.where(spread > 0, 1 - error / spread, torch.nan)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def per_sample_dropout(share: float, seeds: list[int], device: torch.device) -> Drop:
     """Return a dropout whose draws belong to the sample: the same however the batch is shared among processes.
 
     `seeds` has one number a sample; every call draws anew.
     """
-    if share == 0:
-        return None
     generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
     def drop(tokens: Tensor) -> Tensor:
@@ -131,3 +156,44 @@ def per_sample_dropout(share: float, seeds: list[int], device: torch.device) -> 
         return torch.where(torch.stack(draws) < share, 0.0, tokens / (1 - share))
 
     return drop
+
+
+class MaskedAutoencoding(Objective):
+    """A model with its decoder, trained to reconstruct what is hidden. `dropout` is of the tokens with their positions.
+
+    A batch brings the noise (sample, token) that decides what is hidden, then a seed (sample,) for dropout.
+    """
+
+    columns = ("reconstruction_loss", "masked_r2", "token_similarity", "cls_rank")
+    separable = True
+
+    def __init__(self, model: MaskedModel, masking: Masking, error: Error, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.model, self.masking, self.error, self.dropout = model, masking, error, dropout
+
+    @property
+    def encoder(self) -> MaskedModel:
+        """The model itself: its decoder is stored with it, for reconstructions."""
+        return self.model
+
+    def draws(self, samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the noise and the seeds of so many samples (`Sampling.masks`)."""
+        n_tokens = self.model.n_tokens
+        noise = torch.rand(samples, n_tokens, generator=generator, device=generator.device)
+        return noise, torch.randint(2**62, (samples,), generator=generator, device=generator.device)
+
+    def forward(self, batch: Batch, monitor: bool = False) -> dict[str, Tensor]:
+        """Return total, its one part, and what is watched; `monitor` adds the rank of the summary tokens."""
+        if batch.masks is None:
+            raise ValueError("masked autoencoding needs the draws of every step")
+        noise, seeds = batch.masks
+        x, frames = batch.views[0], None if batch.frame_mask is None else batch.frame_mask[0]
+        drop = per_sample_dropout(self.dropout, seeds.tolist(), x.device) if self.dropout and self.training else None
+        made = reconstruct(self.model, x, noise, self.masking, batch.parcel_mask, frames, drop)
+        loss = masked_error(made.signal, x, made.counted, self.error)
+        found = {"total": loss, "reconstruction_loss": loss.detach()}
+        found["masked_r2"] = r_squared(explained(made.signal, x, made.counted))
+        found["token_similarity"] = token_similarity(made.latent[:, 1:], made.allowed)
+        if monitor:
+            found["cls_rank"] = effective_rank(made.latent[:, 0])
+        return found

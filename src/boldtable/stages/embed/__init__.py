@@ -15,9 +15,10 @@ from boldtable.atlas.table import AtlasTable, load_table
 from boldtable.errors import InputError, SettingsError, nearest
 from boldtable.expansion import BASELINES
 from boldtable.settings import Settings
-from boldtable.stages.embed import encoders, tables
+from boldtable.stages.embed import encoders, reconstruction, tables
+from boldtable.stages.embed.reconstruction import Reconstruct, Source
 
-__all__ = ["Embed", "import_weights", "run"]
+__all__ = ["Embed", "Reconstruct", "Source", "import_weights", "reconstruct", "run"]
 
 OF_TABLES = ("majority", "nuisance", "demographics")  # encoders that look at no signal
 
@@ -42,6 +43,12 @@ class Embed(Settings):
         description="Which of the model's snapshots is taken, from 0 (before the first step); null takes the finished "
         "model.",
     )
+    untrained_seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**32,
+        description="Random weights of this seed in place of the model's own: what its architecture alone gives.",
+    )
     hide_networks: list[str] = Field(
         [],
         description="Networks of the atlas that the encoder does not see. A model that learnt with hidden tokens is "
@@ -62,6 +69,11 @@ class Embed(Settings):
         "model",
         description="model: tensors of another TR than the model's are refused; native: they are taken frame by frame.",
     )
+    halves: bool = Field(
+        False,
+        description="Embed the two halves of every run too, for fingerprint tasks across halves; the other tasks do "
+        "not see them.",
+    )
     max_missing: float = Field(
         0.5,
         ge=0,
@@ -78,13 +90,21 @@ class Embed(Settings):
     def _one_encoder(self) -> Self:
         if (self.encoder is None) == (self.weights is None):
             raise ValueError("give either encoder or weights")
-        only = [name for name in ("snapshot", "pooling", "window_frames") if getattr(self, name) is not None]
+        only = [
+            name
+            for name in ("snapshot", "untrained_seed", "pooling", "window_frames")
+            if getattr(self, name) is not None
+        ]
         if self.encoder in BASELINES and only:
             raise ValueError(f"encoder '{self.encoder}' has no weights, so it takes no {only[0]}")
+        if self.snapshot is not None and self.untrained_seed is not None:
+            raise ValueError("give either snapshot or untrained_seed")
         if self.hide_networks and self.only_networks:
             raise ValueError("give either hide_networks or only_networks")
         if self.encoder in OF_TABLES and (self.hide_networks or self.only_networks):
             raise ValueError(f"encoder '{self.encoder}' sees no network, so none can be hidden")
+        if self.encoder in OF_TABLES and self.halves:
+            raise ValueError(f"encoder '{self.encoder}' knows whole runs only: leave halves false")
         return self
 
 
@@ -118,7 +138,7 @@ def run(
         )
         about = {"features": encoder.features, "tensors_sha256": store.sha256_json(made), **encoder.about}
         inputs = [qc, atlas, *([folder / "model.safetensors"] if folder else [])]
-        blocks, size = (encoder.block(rows) for rows in tables.shards(paths, kept)), encoder.size
+        blocks, size = (encoder.block(rows) for rows in tables.shards(paths, kept, settings.halves)), encoder.size
     tables.write(out, blocks, size, store.Provenance("embed", settings, inputs, **about), kept["shard"].nunique())
 
 
@@ -156,6 +176,16 @@ def _shown(settings: Embed, table: AtlasTable) -> npt.NDArray[np.bool_] | None:
     if not shown.any():
         raise SettingsError(f"hide_networks leaves no parcel of atlas '{table.name}': leave one network out of it")
     return shown
+
+
+def reconstruct(
+    settings: Reconstruct, *, weights: Sequence[Path], atlas: Path, sources: Sequence[Source], out: Path
+) -> None:
+    """Write R² of what models with a decoder (BrainLM) reconstruct, one row per model, dataset and share hidden.
+
+    `reconstruction.run` says what is counted. `sources` are datasets of one atlas, `out` a .parquet or .csv file.
+    """
+    reconstruction.run(settings, weights, atlas, sources, out)
 
 
 def import_weights(
