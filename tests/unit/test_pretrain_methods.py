@@ -113,7 +113,7 @@ distributed.destroy_process_group()
 
 
 def test_two_processes_give_what_one_gives(world: Path, tmp_path: Path) -> None:
-    given = {model: SHARED for model in ("semantoks-mae", "semantoks-simclr")}  # the others have their own such test
+    given = dict.fromkeys(("semantoks-mae", "semantoks-simclr"), SHARED)  # the others have their own such test
     (tmp_path / "all.py").write_text(SCRIPT)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
