@@ -78,12 +78,12 @@ class PostNormBlock(nn.Module):
 
 
 def through(
-    blocks: Iterable[nn.Module], cls: Tensor, tokens: Tensor, keys: Tensor | None, rows: int | None, again: bool
+    blocks: Iterable[nn.Module], cls: Tensor, tokens: Tensor, keys: Tensor | None, rows: int | None, spare_memory: bool
 ) -> Tensor:
     """Return CLS and `tokens` (batch, token, width) after all blocks; the last one gives the first `rows` alone.
 
     `keys` (batch, token) is True for the tokens that may be read; CLS always may, so that a window without any data
-    gives finite features too. With `again` a block's activations are computed a second time in the backward pass
+    gives finite features too. With `spare_memory` a block's activations are computed a second time in the backward pass
     instead of being kept.
     """
     x = torch.cat([cls.to(tokens.dtype).expand(len(tokens), 1, -1), tokens], dim=1)
@@ -91,7 +91,7 @@ def through(
     stack = list(blocks)
     for block in stack:
         first = rows if block is stack[-1] else None
-        if again and torch.is_grad_enabled():
+        if spare_memory and torch.is_grad_enabled():
             x = checkpoint(block, x, allowed, first, use_reentrant=False)
         else:
             x = block(x, allowed, first)
