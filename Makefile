@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 INSTALLED := $(VENV)/.installed
+VALIDATOR := $(BIN)/bids-validator-deno
 export PATH := $(abspath $(BIN)):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-slow lint format docs bench clean lock
+.PHONY: help demo test test-slow test-cluster lint format docs bench clean lock
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -17,11 +18,14 @@ help:  ## this list
 demo: $(INSTALLED)  ## simulate two cohorts, run the whole workflow on them, print the table
 	@boldtable demo demo
 
-test: $(INSTALLED) lint  ## linters and fast tests
+test: $(VALIDATOR) lint  ## linters and fast tests
 	pytest -n auto
 
-test-slow: $(INSTALLED)  ## tests that take minutes, or that need real data beside the repository
+test-slow: $(VALIDATOR)  ## tests that take minutes, or that need real data beside the repository
 	pytest -m slow -v
+
+test-cluster: $(INSTALLED)  ## a study on a real Slurm, started on this machine (Debian, root; skips with a reason)
+	pytest -m cluster -v -rs tests/cluster
 
 lint: $(INSTALLED)  ## ruff, mypy, import-linter, snakefmt, snakemake --lint
 	ruff check .
@@ -44,7 +48,7 @@ bench: $(INSTALLED)  ## measure speed, side by side with the alternatives
 	pytest -m bench -s tests/benchmarks
 
 lock:  ## write envs/requirements.lock from this environment (after trying new versions)
-	$(BIN)/pip freeze --exclude-editable | grep -viE '^(torch|triton|nvidia-[a-z0-9-]*|cuda[a-z0-9-]*|boldtable|pip|setuptools)==' > envs/requirements.lock
+	$(BIN)/pip freeze --exclude-editable | grep -viE '^(torch|triton|nvidia-[a-z0-9-]*|cuda[a-z0-9-]*|boldtable|pip|setuptools|deno|bids-validator-deno)==' > envs/requirements.lock
 
 clean:  ## delete the demo, caches and the environment
 	rm -rf demo .snakemake .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis $(VENV)
@@ -58,3 +62,7 @@ $(INSTALLED): pyproject.toml envs/requirements.lock
 	@$(BIN)/pip install --quiet --no-deps -r envs/requirements.lock
 	@$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
+
+# For one test alone (146 MB), so it is not in the lock; without it that test is skipped and says so.
+$(VALIDATOR): $(INSTALLED)
+	@$(BIN)/pip install --quiet --no-deps bids-validator-deno==3.0.2 deno==2.9.8 && touch $@ || echo "no bids-validator-deno: its test is skipped"

@@ -87,7 +87,10 @@ def _walk(cls: type[BaseModel], parts: list[str]) -> tuple[list[str], list[str]]
 def _chosen(schema: dict[str, Any], node: dict[str, Any], tag: str) -> dict[str, Any] | None:
     """The alternative of a node that has a key with this one value; None where there is no choice."""
     alternatives = [_resolve(schema, inner) for inner in node.get("oneOf", [])]
-    having = [one for one in alternatives if tag in (inner.get("const") for inner in one["properties"].values())]
+    keys = [one.get("properties", {}).values() for one in alternatives]
+    having = [
+        one for one, inner in zip(alternatives, keys, strict=True) if tag in [value.get("const") for value in inner]
+    ]
     return having[0] if having else None
 
 

@@ -163,9 +163,8 @@ def _around(
         wanted = _wanted(np.bincount(strata), names, {"val": val_share})
         part = _draw(rest, strata, wanted, np.random.default_rng(seed))
     except InputError as error:
-        raise InputError(
-            f"split {split}{f' (tests {held_out})' if held_out else ''}, outside the test: {error}"
-        ) from None
+        where = f"split {split}{f' (tests {held_out})' if held_out else ''}"
+        raise InputError(f"{where}, outside the test part: {error}") from None
     both = [_table(tested, np.array(["test"] * len(tested)), split, held_out)]
     both.append(_table(rest, np.array(["val", "train"])[part], split, held_out))
     return pd.concat(both).sort_index()

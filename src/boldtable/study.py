@@ -11,8 +11,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints
 
+from boldtable.absent import present
 from boldtable.errors import BoldtableError, InputError, SettingsError, nearest
 from boldtable.expansion import BASELINES, expand
+from boldtable.progress import say
 from boldtable.settings import Settings
 from boldtable.stages.clean import Clean
 from boldtable.stages.collect import Collect
@@ -60,9 +62,19 @@ class Study(Settings):
         for name, task in self.probe.items():
             _known(f"probe.{name}.dataset", task.datasets, self.collect, "collect")
         for name, table in self.report.items():
-            rows = [*table.models, table.reference, *table.curves, *(model for pair in table.pairs for model in pair)]
-            _known(f"report.{name}", [*rows, *table.attribution], self.embed, "embed")
+            _known(f"report.{name}", [*table.models, *table.curves, *table.attribution], self.embed, "embed")
             _known(f"report.{name}.tasks", table.tasks, self.probe, "probe")
+            self._check_halves(name, [*table.models, *table.curves], table.tasks)
+
+    def _check_halves(self, name: str, rows: Iterable[str], tasks: Iterable[str]) -> None:
+        """A fingerprint across the halves of a run needs rows that embed them."""
+        cut = [task for task in tasks if self.probe[task].across == "half" and self.probe[task].kind == "fingerprint"]
+        whole = [row for row in rows if not self.embed[row].halves]
+        if cut and whole:
+            raise SettingsError(
+                f"report.{name}: task '{cut[0]}' compares the halves of a run, but embed.{whole[0]} embeds whole runs: "
+                "set halves: true there, or leave it out of this table"
+            )
 
     def _check_data(self) -> None:
         _known("preprocess", self.preprocess, self.collect, "collect")
@@ -121,6 +133,7 @@ class Study(Settings):
                     raise InputError(
                         f"collect.{name}.phenotypes: no such table: {table.table.absolute()}; correct 'table'"
                     )
+        self._check_lists()
         for name, embed in self.embed.items():
             if embed.weights is not None:
                 _folder(f"embed.{name}.weights", embed.weights)
@@ -131,10 +144,16 @@ class Study(Settings):
                 f"cannot write {results}: {there} is no folder that can be written; choose another --directory"
             )
 
+    def _check_lists(self) -> None:
+        for name, task in self.probe.items():
+            if task.split_file is not None and not task.split_file.is_file():
+                raise InputError(f"probe.{name}.split_file: no such file: {task.split_file.absolute()}; correct it")
+
 
 def refuse_wrong(config: dict[str, Any]) -> None:
     """For the Snakefile: end the program with one line and exit code 2 where a config is wrong."""
     try:
+        config = present(config, say)
         study = Study.parse(config, "config")
         if len(json.dumps(expand(config))) > LONGEST_CONFIG:
             raise SettingsError("config: longer than a command line takes; shorten its lists of names")

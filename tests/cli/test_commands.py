@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("preprocess", "collect", "parcellate", "clean", "qc", "pretrain", "embed", "probe", "report")
@@ -106,6 +107,9 @@ def test_a_results_folder_that_is_a_file(tmp_path):
 def test_init_writes_a_config_that_check_accepts(tmp_path):
     assert boldtable("init", tmp_path).returncode == 0
     assert "fine" in boldtable("check", tmp_path / "config.yaml").stdout
+    whole = yaml.safe_load(boldtable("check", tmp_path / "config.yaml", "--whole").stdout)
+    assert whole["report"]["main"]["models"][:2] == ["majority", "nuisance"]
+    assert whole["embed"]["my_model-untrained-1"]["encoder"] == "my_model-untrained-1"
     assert "left as it is" in refused("init", tmp_path)
 
 

@@ -12,7 +12,9 @@ from brain_jepa_case import SMALL, small_encoder, spec_of, window
 
 from boldtable.errors import InputError, SettingsError
 from boldtable.models.base import Encoder
-from boldtable.models.brain_jepa import SIZES, BrainJepa, BrainJepaConfig, brain_jepa_config, initialise
+from boldtable.models.brain_jepa import SIZES, BrainJepa, BrainJepaConfig, brain_jepa_config
+from boldtable.models.brain_jepa_layers import initialise
+from boldtable.models.flops import forward_flops
 from boldtable.models.folder import load_model, save_model
 from boldtable.objectives.joint_embedding import (
     JointEmbedding,
@@ -24,7 +26,7 @@ from boldtable.objectives.spatiotemporal_masks import draw_masks
 
 
 def masks(batch: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    return draw_masks(batch, SMALL.n_parcels, SMALL.n_patches, torch.Generator().manual_seed(seed), "paper")
+    return draw_masks(batch, SMALL.n_parcels, SMALL.n_patches, torch.Generator().manual_seed(seed), "paper", batch)
 
 
 def small_objective(**more: object) -> JointEmbedding:
@@ -117,12 +119,25 @@ def test_absent_values_reach_neither_loss_nor_gradients(loss: str) -> None:
     assert all(torch.isfinite(a).all() for a in found[0])
 
 
-def test_tokens_without_data_are_not_counted() -> None:
+def test_tokens_without_data_are_not_counted_and_windows_count_alike() -> None:
     predicted, goal = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
     counted = torch.tensor([[True, True, False], [True, False, False]])
-    expected = torch.nn.functional.mse_loss(predicted[counted], goal[counted])
-    torch.testing.assert_close(latent_loss(predicted, goal, "mse", counted), expected)
+    each = [torch.nn.functional.mse_loss(p[c], g[c]) for p, g, c in zip(predicted, goal, counted, strict=True)]
+    torch.testing.assert_close(latent_loss(predicted, goal, "mse", counted), (each[0] + each[1]) / 2)
     assert latent_loss(predicted, goal, "mse", torch.zeros_like(counted)) == 0
+
+
+def test_padding_of_lists_changes_no_number() -> None:
+    x, (context, targets) = window(), masks(2)
+    objective = small_objective()
+    shorter = targets.clone()
+    shorter[1, -2:] = -1
+    found = objective.losses(x, context, shorter, monitor=True)
+    padded = [torch.nn.functional.pad(places, (0, 3), value=-1) for places in (context, shorter)]
+    again = objective.losses(x, *padded, monitor=True)
+    assert all(torch.equal(found[name], again[name]) for name in found)
+    alone = [objective.losses(x[k : k + 1], context[k : k + 1], shorter[k : k + 1])["total"] for k in (0, 1)]
+    torch.testing.assert_close(found["total"], (alone[0] + alone[1]) / 2)
 
 
 def test_only_student_and_predictor_learn_and_the_teacher_follows() -> None:
@@ -207,3 +222,13 @@ def test_sizes() -> None:
         assert joint_embedding_config(size).width % brain_jepa_config(size, 450).heads == 0
     with pytest.raises(SettingsError, match=r"gradients of shape \(3, 3\), expected \(6, 3\)"):
         BrainJepa(SMALL, spec_of(SMALL), torch.zeros(3, 3))
+
+
+def test_arithmetic_of_the_published_size() -> None:
+    names = tuple(map(str, range(450)))
+    config = brain_jepa_config("base", 450)
+    with torch.device("meta"):
+        encoder = BrainJepa(config, dataclasses.replace(spec_of(SMALL), parcels=names, networks=names, n_frames=160))
+    assert forward_flops(encoder) / 1e9 == pytest.approx(1511, abs=0.5)
+    assert sum(weight.numel() for weight in encoder.parameters()) == 85_080_960
+    assert forward_flops(encoder, 80) < forward_flops(encoder) / 2

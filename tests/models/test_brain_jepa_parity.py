@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from boldtable.models.published_jepa import _ENCODER, _PREDICTOR, _theirs
 from boldtable.objectives import schedules
-from boldtable.objectives.joint_embedding import JointEmbedding, latent_loss
-from boldtable.objectives.spatiotemporal_masks import Blocks, MaskScales, _one, compose, draw_blocks
+from boldtable.objectives.joint_embedding import JointEmbedding, latent_loss, listed
+from boldtable.objectives.spatiotemporal_masks import Blocks, MaskScales, compose, draw_blocks, draw_sizes
 
 TOLERANCE = {"atol": 1e-5, "rtol": 0.0}
 
@@ -64,7 +64,8 @@ def test_context_targets_and_predictions(stored: Stored, objective: JointEmbeddi
     seen = objective.student(windows, context)
     close(seen[:, stored["input/context_subset"]], stored["out/context_tokens_subset"])
     close(seen.mean(dim=1), stored["out/context_tokens_mean"])
-    predicted = objective.predict(windows, context, targets)
+    patches = objective.student.patches(windows)
+    predicted = objective.predict(patches, listed(context, None), listed(targets, None))
     close(predicted[:, stored["input/target_subset"]], stored["out/pred_subset"])
     close(predicted.mean(dim=1), stored["out/pred_mean"])
     tokens = objective.teacher(windows).gather(1, targets[..., None].expand(-1, -1, 64))
@@ -131,11 +132,7 @@ def test_a_mistake_would_be_seen(stored: Stored, windows: Tensor, mistake: str) 
 
 @pytest.mark.parametrize("batch", range(20))
 def test_block_sizes_are_drawn_as_theirs(stored: Stored, batch: int) -> None:
-    g, scales = torch.Generator().manual_seed(batch), MaskScales()
-    drawn = [
-        _one(450, scales.cross_parcels, g), _one(10, scales.cross_patches, g),
-        _one(450, scales.observation, g), _one(10, scales.observation, g),
-    ]  # fmt: skip
+    drawn = draw_sizes(1, 450, 10, torch.Generator().manual_seed(batch), MaskScales())[0].tolist()
     names = ("alpha_rois", "alpha_frames", "obs_rois", "obs_frames")
     assert drawn == [int(stored.arrays[f"mask/{name}"][batch]) for name in names]
 
@@ -171,7 +168,7 @@ def test_blocks_give_their_lists_of_tokens(stored: Stored, number: int) -> None:
         observed[candidates[len(candidates) - left_over :] if left_over else []] = True
         found.append(((observed, times), cross, *beside))
     stacked = [(torch.stack([row[k][0] for row in found]), torch.stack([row[k][1] for row in found])) for k in range(4)]
-    masks = compose(Blocks(stacked[0], stacked[1], (stacked[2], stacked[3])), "code", torch.Generator())
+    masks = compose(Blocks(stacked[0], stacked[1], (stacked[2], stacked[3])), "code", len(found), torch.Generator())
     assert np.array_equal(masks.context.numpy(), contexts)
     assert np.array_equal(masks.targets.numpy(), targets)
 
@@ -181,7 +178,7 @@ def test_sizes_and_pools_of_the_sides_are_distributed_as_theirs(stored: Stored) 
     g = torch.Generator().manual_seed(3)
     counts: dict[str, list[Tensor]] = {"pool": [], "share": [], "other": [], "patches": []}
     for _ in range(40):
-        drawn = draw_blocks(16, 450, 10, g, "code", MaskScales())
+        drawn = draw_blocks(16, 450, 10, g, "code", 16, MaskScales())
         pool = drawn.observed[0] & drawn.cross[0]
         for parcels, patches in drawn.sides:
             counts["pool"].append(pool.sum(1))

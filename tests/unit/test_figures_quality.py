@@ -105,6 +105,9 @@ class TestQCFC:
             figures.qcfc_distance(distance, summary())
             texts = [text.get_text() for ax in (histogram, distance) for text in ax.get_legend().get_texts()]
             lines = {line.get_label(): line for line in distance.lines}
+            histogram.set_ylim(0, 0.11)  # steps of 2.5 %
+            ticks = zip(histogram.get_yticks(), histogram.get_yticklabels(), strict=True)
+            assert all(float(label.get_text().rstrip(" %")) == pytest.approx(100 * at, abs=1e-9) for at, label in ticks)
         wanted = "median |r| 0.25, 25 % of edges significant"
         assert texts == [f"before: {wanted}", f"after: {wanted}", "before: Spearman -0.50", "after"]
         assert list(lines["after"].get_xdata()) == [20, 60, 120]

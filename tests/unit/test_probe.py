@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression, Ridge
 
 from boldtable import store
 from boldtable.errors import InputError, SettingsError
 from boldtable.stages import probe
-from boldtable.stages.probe import features, heads, metrics
+from boldtable.stages.probe import features, metrics
 from boldtable.stages.probe.scoring import bin_edges
 
 PROVENANCE = store.Provenance("x")
@@ -264,76 +263,6 @@ def test_windows_are_averaged_before_runs(tmp_path: Path) -> None:
     vectors, owner = features.samples(read, people, read.keys)
     assert owner.tolist() == [1, 1, 0, 1]
     np.testing.assert_allclose(vectors[:, 0], [1, 3, 5, 8])
-
-
-# Heads
-
-
-def cut(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.arange(n)[: n // 2], np.arange(n)[n // 2 : 3 * n // 4], np.arange(n)[3 * n // 4 :]
-
-
-def test_nothing_fitted_depends_on_the_test_part() -> None:
-    rng = np.random.default_rng(0)
-    y = np.arange(60) % 2
-    train, val, test = cut(60)
-    for size in (8, 500):
-        x = rng.normal(size=(60, size)) + 0.3 * y[:, None]
-        other = x.copy()
-        other[test] = 100 + 50 * rng.normal(size=(len(test), size))
-        scaled, rescaled = heads.scale(x, train), heads.scale(other, train)
-        seen = np.concatenate([train, val])
-        np.testing.assert_allclose(scaled[seen], rescaled[seen], atol=1e-12)
-        fits = [heads.classes(z, y, train, val, [0.1, 10.0], 2, balance=True) for z in (scaled, rescaled)]
-        assert fits[0].strength == fits[1].strength
-        np.testing.assert_allclose(fits[0].output[seen], fits[1].output[seen], atol=1e-9)
-
-
-def test_scaling_uses_training_mean_and_sd_and_imputes_the_mean() -> None:
-    rng = np.random.default_rng(1)
-    x = rng.normal(3, 2, size=(40, 5))
-    x[2, 1], x[35, 1], x[:, 4] = np.nan, np.nan, 7.1
-    train = np.arange(20)
-    z = heads.scale(x.astype(np.float32), train) * np.sqrt(5)
-    np.testing.assert_allclose(z[train].mean(axis=0), 0, atol=1e-6)
-    np.testing.assert_allclose(z[train][:, [0, 2, 3]].std(axis=0), 1, atol=1e-6)
-    assert z[2, 1] == z[35, 1] == 0
-    assert (z[:, 4] == 0).all()
-    expected = (x[30, 0] - x[train, 0].mean()) / x[train, 0].std()
-    assert z[30, 0] == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_training_row_space_gives_exactly_the_predictions_of_all_features() -> None:
-    rng = np.random.default_rng(2)
-    x = rng.normal(size=(50, 300))
-    y = np.arange(50) % 3
-    x[:, :20] += y[:, None]
-    train = np.arange(30)
-    rotated = heads.scale(x, train)
-    assert rotated.shape[1] == 29  # centring takes one direction
-    plain = (x - x[train].mean(axis=0)) / x[train].std(axis=0) / np.sqrt(300)
-    options = {"C": 10.0, "max_iter": 5000, "tol": 1e-8}
-    full = LogisticRegression(**options).fit(plain[train], y[train])
-    small = LogisticRegression(**options).fit(rotated[train], y[train])
-    np.testing.assert_allclose(small.predict_proba(rotated), full.predict_proba(plain), atol=1e-5)
-    target = x[:, 0] + x[:, 1]
-    full, small = Ridge(alpha=0.1).fit(plain[train], target[train]), Ridge(alpha=0.1).fit(rotated[train], target[train])
-    np.testing.assert_allclose(small.predict(rotated), full.predict(plain), atol=1e-8)
-
-
-def test_features_that_say_nothing_are_no_crash() -> None:
-    y = np.arange(20) % 2
-    train, val, _ = cut(20)
-    for size in (3, 100):
-        fitted = heads.classes(heads.scale(np.ones((20, size)), train), y, train, val, [1.0], 2, balance=True)
-        np.testing.assert_allclose(fitted.output, 0.5, atol=1e-6)
-
-
-def test_ties_go_to_the_strongest_regularisation() -> None:
-    y = np.repeat([0, 1], 20)
-    x = np.where(y, 5.0, -5.0)[:, None]
-    train, val = np.arange(0, 40, 2), np.arange(1, 40, 2)
-    assert heads.classes(x, y, train, val, [100.0, 0.5, 1.0], 2, balance=False).strength == 0.5
 
 
 def test_bins_come_from_the_training_targets_alone() -> None:

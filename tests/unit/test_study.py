@@ -81,3 +81,32 @@ def test_results_that_cannot_be_written(blocks, tmp_path, monkeypatch):
     blocks["collect"]["my_dataset"]["derivatives"] = "derivatives"
     with pytest.raises(InputError, match="choose another --directory"):
         Study.parse(blocks).check_folders()
+
+
+def test_a_task_names_datasets_and_lists_that_are_there(blocks, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    task = blocks["probe"]["my_dataset-sex"]
+    task |= {"scheme": "transfer", "test_dataset": "your_dataset"}
+    with pytest.raises(SettingsError, match=r"probe\.my_dataset-sex\.dataset: 'your_dataset' is not defined"):
+        Study.parse(blocks).check()
+    (tmp_path / "derivatives/sub-01").mkdir(parents=True)
+    blocks["collect"]["my_dataset"]["derivatives"] = "derivatives"
+    blocks["probe"]["my_dataset-sex"] = {**task, "scheme": "files", "test_dataset": None, "split_file": "lists.tsv"}
+    with pytest.raises(InputError, match=r"probe\.my_dataset-sex\.split_file: no such file: .*lists\.tsv"):
+        Study.parse(blocks).check_folders()
+
+
+def test_halves_are_compared_where_they_are_embedded(blocks):
+    blocks["probe"]["halves"] = {"dataset": "my_dataset", "kind": "fingerprint", "across": "half"}
+    blocks["embed"]["mine"] = {"recipe": "semantoks", "encoder": "connectome"}
+    blocks["report"] = {
+        "main": {"models": [], "tasks": ["my_dataset-sex"]},
+        "halves": {"models": ["mine"], "tasks": ["halves"], "reference": "connectome-partial"},
+    }
+    with pytest.raises(SettingsError, match=r"task 'halves' compares the halves.*embed\.mine embeds whole runs"):
+        Study.parse(blocks).check()
+    blocks["embed"]["mine"]["halves"] = True
+    study = Study.parse(blocks)
+    study.check()
+    cut = [name for name, row in study.embed.items() if row.halves]
+    assert cut == ["mine", "connectome", "connectome-partial", "connectome-tangent"]

@@ -72,8 +72,9 @@ def test_the_options_of_a_profile_are_known_and_its_gpu_rules_ask_for_one(study,
     done = study.snakemake("-n", "--workflow-profile", str(ROOT / "workflow/profiles" / profile))
     assert done.returncode == 0, done.stderr
     jobs = {job.split(":")[0]: job for job in re.split(r"^rule ", done.stdout, flags=re.MULTILINE)}
-    assert "gpu=1" in jobs["pretrain"]
-    assert "gpu=1" not in jobs["report"]
+    for name, asked in (("pretrain", True), ("embed", True), ("report", False)):
+        assert ("gpu=1" in jobs[name]) == asked
+        assert bool(re.search(r"(queue|slurm_partition)=gpu", jobs[name])) == asked
     settings = yaml.safe_load((ROOT / f"workflow/profiles/{profile}/config.yaml").read_text())
     assert set(settings["set-resources"]) <= {path.stem for path in (ROOT / "workflow/rules").glob("*.smk")} | {
         "fsaverage"

@@ -3,7 +3,6 @@
 import os
 from collections import Counter
 
-from conftest import ROOT
 from standin import shard_of
 
 
@@ -86,12 +85,3 @@ def test_a_studys_config_replaces_the_starter(study):
     done = study.snakemake("-n")
     assert done.returncode == 0, done.stderr
     assert "my_dataset" not in done.stdout
-
-
-def test_the_slurm_profile_asks_for_a_gpu(study):
-    (study.folder / "results/aurora").mkdir(parents=True)
-    done = study.snakemake("-n", "--workflow-profile", str(ROOT / "workflow/profiles/slurm"))
-    assert done.returncode == 0, done.stderr
-    training = next(job for job in done.stdout.split("\n\n") if "rule pretrain:" in job)
-    assert "slurm_partition=gpu" in training
-    assert "gpu=1" in training

@@ -33,6 +33,7 @@ rule probe:
     input:
         embeddings=task_files("results/embeddings/{model}/{dataset}.parquet"),
         qc=task_files("results/{dataset}/qc.parquet"),
+        participants=task_files("results/{dataset}/participants.parquet"),
         splits="results/splits/{task}.parquet",
     output:
         scores="results/scores/{model}/{task}.parquet",
@@ -47,8 +48,9 @@ rule probe:
         settings=block("probe", "task"),
         embeddings=each("--embeddings", "embeddings"),
         qc=each("--qc", "qc"),
+        participants=each("--participants", "participants"),
         version=VERSION,
     shell:
         "boldtable probe --settings {params.settings:q} --model {wildcards.model:q} --task {wildcards.task:q}"
-        " {params.embeddings:q} {params.qc:q} --splits {input.splits:q} --out {output.scores:q}"
-        " --predictions {output.predictions:q} > {log:q} 2>&1"
+        " {params.embeddings:q} {params.qc:q} {params.participants:q} --splits {input.splits:q}"
+        " --out {output.scores:q} --predictions {output.predictions:q} > {log:q} 2>&1"

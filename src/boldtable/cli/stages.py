@@ -211,6 +211,10 @@ def probe(
     splits: Annotated[Path, typer.Option("--splits", help="Splits of the task.")],
     out: OutOption,
     predictions: Annotated[Path, typer.Option("--predictions", help="Where the predictions go.")],
+    participants: Annotated[
+        list[Path] | None,
+        typer.Option("--participants", help="Table of participants, for confounds; once per dataset of the task."),
+    ] = None,
 ) -> None:
     """Embeddings × one task → scores, one row per split and metric."""
     from boldtable.stages import probe as stage
@@ -224,6 +228,7 @@ def probe(
         splits=splits,
         out=out,
         predictions=predictions,
+        participants=participants or [],
     )
 
 

@@ -55,7 +55,7 @@ def qcfc(ax: Axes, summary: pd.DataFrame) -> None:
         shown = bins.loc[bins["value"].astype(float) > 0.0005, "level"].astype(float)
         limit = max(0.3, float(shown.abs().max()) + 0.05) if len(shown) else 1.0
         ax.set_xlim(-limit, limit)
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
         ax.yaxis.set_major_locator(MaxNLocator(5))
         ax.set_ylim(bottom=0, top=1.35 * float(bins["value"].astype(float).max()))
 

@@ -6,6 +6,7 @@ All three start from parcels standardised over the kept frames, so that neither 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ Floats = npt.NDArray[np.float64]
 _LARGEST_CORRELATION = 1 - 1e-6
 # Frames that all say the same need no shrinking, by the formula; a matrix without an inverse would be left.
 _LEAST_SHRINKAGE = 1e-4
+# What a matrix logarithm takes for zero, as a share of the largest eigenvalue: the precision of float32.
+_SMALLEST_EIGENVALUE = 1e-6
 
 
 def n_edges(n_parcels: int) -> int:
@@ -98,6 +101,58 @@ def vector_to_matrix(vector: npt.NDArray[np.floating]) -> npt.NDArray[np.floatin
     return matrix
 
 
+def logarithms(covariances: npt.NDArray[np.floating]) -> Floats:
+    """Matrix logarithms of positive definite matrices (..., parcel, parcel); tiny eigenvalues are raised to a floor."""
+    return _spectral(covariances, np.log)
+
+
+def log_mean(logs: npt.NDArray[np.floating]) -> Floats:
+    """The log-Euclidean mean (parcel, parcel), given the `logarithms` (matrix, parcel, parcel) (Arsigny et al. 2007).
+
+    It stands in for the geometric mean: closed form, unmoved by the order of the matrices, and near it for matrices
+    that are near each other, as connectomes are.
+    """
+    values, vectors = np.linalg.eigh(logs.mean(axis=0))
+    mean: Floats = (vectors * np.exp(values)) @ vectors.T
+    return mean
+
+
+def tangent(covariances: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Covariances as vectors in the tangent space at `reference` (Varoquaux et al. 2010, Pervaiz et al. 2020).
+
+    `covariances` (matrix, parcel, parcel) and `reference` (parcel, parcel) are positive definite. Each is whitened by
+    the reference (R^-1/2 C R^-1/2), its matrix logarithm taken, and the upper triangle with the diagonal returned,
+    row by row, entries off the diagonal times √2, so that distances of vectors are those of matrices; (matrix,
+    feature). The reference itself becomes 0. Computed in the precision of `covariances`: half the time in float32.
+    """
+    whitener = _spectral(reference, lambda values: 1 / np.sqrt(values)).astype(covariances.dtype)
+    rows, columns = np.triu_indices(len(reference))
+    weight = np.where(rows == columns, 1.0, np.sqrt(2.0))
+    found = np.empty((len(covariances), len(rows)), dtype=np.float32)
+    for index, covariance in enumerate(covariances):
+        found[index] = logarithms(whitener @ covariance @ whitener)[rows, columns] * weight
+    return found
+
+
+def completed(covariance: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]) -> Floats:
+    """A covariance (parcel, parcel) whose missing parcels (NaN) relate to the known ones as they do in `reference`.
+
+    What is missing has its conditional mean and covariance under a normal distribution with the reference's
+    covariance, given the known parcels: the result is positive definite where both are.
+    """
+    known = np.isfinite(np.diag(covariance))
+    if known.all():
+        return np.asarray(covariance, dtype=np.float64)
+    here, there = np.ix_(known, known), np.ix_(~known, known)
+    weights = np.linalg.solve(reference[here], reference[there].T).T
+    full = np.array(reference, dtype=np.float64)
+    full[here] = covariance[here]
+    full[there] = weights @ covariance[here]
+    full[np.ix_(known, ~known)] = full[there].T
+    full[np.ix_(~known, ~known)] += weights @ (covariance[here] - reference[here]) @ weights.T
+    return full
+
+
 def _standardised(
     signal: npt.NDArray[np.floating], kept: npt.NDArray[np.bool_] | None
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
@@ -116,3 +171,11 @@ def _fisher_z(correlation: Floats, usable: npt.NDArray[np.bool_]) -> npt.NDArray
     rows, columns = np.triu_indices(len(usable), 1)
     z = np.arctanh(np.clip(correlation[rows, columns], -_LARGEST_CORRELATION, _LARGEST_CORRELATION))
     return np.where(usable[rows] & usable[columns], z, np.nan).astype(np.float32)
+
+
+def _spectral(symmetric: npt.NDArray[np.floating], function: Callable[[Floats], Floats]) -> Floats:
+    """A function of symmetric matrices (..., parcel, parcel), applied to their eigenvalues."""
+    values, vectors = np.linalg.eigh(symmetric)
+    values = np.maximum(values, _SMALLEST_EIGENVALUE * values.max(axis=-1, keepdims=True))
+    found: Floats = (vectors * function(values)[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+    return found

@@ -8,9 +8,9 @@ what a teacher (the student's exponential moving average) makes of the whole win
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,9 @@ from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from boldtable.errors import SettingsError, nearest
-from boldtable.models.brain_jepa import SIZES, BrainJepa, Predictor, attended, initialise, tokens_at
+from boldtable.models.brain_jepa import SIZES, BrainJepa, Predictor
+from boldtable.models.brain_jepa_layers import attended, initialise, tokens_at
+from boldtable.objectives.base import Batch, Objective
 from boldtable.objectives.coding_rate import global_sum
 from boldtable.objectives.monitors import effective_rank, token_similarity
 
@@ -51,8 +53,11 @@ def joint_embedding_config(
     return JointEmbeddingConfig(width, depth, loss, rescale, spare_memory)
 
 
-class JointEmbedding(nn.Module):
+class JointEmbedding(Objective):
     """Student, predictor and teacher. Only the parameters of student and predictor require gradients."""
+
+    columns = ("latent_loss", "token_similarity", "feature_rank")
+    separable = True
 
     def __init__(self, encoder: BrainJepa, config: JointEmbeddingConfig) -> None:
         super().__init__()
@@ -63,6 +68,15 @@ class JointEmbedding(nn.Module):
             initialise(part, config.rescale)
             part.spare_memory = config.spare_memory
         self.teacher = copy.deepcopy(encoder).requires_grad_(False)
+
+    @property
+    def encoder(self) -> BrainJepa:
+        """The teacher."""
+        return self.teacher
+
+    def compilable(self) -> Sequence[nn.Module]:
+        """Return student, teacher and predictor."""
+        return (self.student, self.teacher, self.predictor)
 
     def student_parameters(self) -> Iterator[nn.Parameter]:
         """Yield what the optimiser trains: the student encoder, then the predictor."""
@@ -75,6 +89,15 @@ class JointEmbedding(nn.Module):
         average = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
         average(list(self.teacher.parameters()), list(self.student.parameters()), 0)
 
+    update = update_teacher
+
+    def forward(self, batch: Batch, monitor: bool = False) -> dict[str, Tensor]:
+        """Return the `losses` of a batch of one view, whose masks are context and targets."""
+        assert batch.masks is not None
+        frames = None if batch.frame_mask is None else batch.frame_mask[0]
+        context, targets = batch.masks
+        return self.losses(batch.views[0], context, targets, batch.parcel_mask, frames, monitor)
+
     def losses(
         self,
         x: Tensor,
@@ -84,51 +107,75 @@ class JointEmbedding(nn.Module):
         frame_mask: Tensor | None = None,
         monitor: bool = False,
     ) -> dict[str, Tensor]:
-        """Return ``total`` (to minimise) and what to watch, all scalars.
+        """Return ``total`` (to minimise), which is ``latent_loss``, and what to watch, all scalars.
 
-        `x` is (batch, parcel, frame); `context` (batch, kept) and `targets` (batch, target) are places of tokens;
-        `parcel_mask` (batch, parcel) and `frame_mask` (batch, frame) are True where a value is present: tokens without
-        data are neither attended to nor predicted. Watch: ``token_similarity``, the mean cosine between a window's
-        target tokens (towards 1: collapse), and with `monitor` ``feature_rank``, the effective rank over the batch of
-        the teacher's features (towards 1: collapse). Over several processes the loss is global.
+        `x` is (batch, parcel, frame); `context` (batch, kept) and `targets` (batch, target) are places of tokens, -1
+        for none; `parcel_mask` (batch, parcel) and `frame_mask` (batch, frame) are True where a value is present:
+        tokens without data are neither attended to nor predicted. Watch: ``token_similarity``, the mean cosine between
+        a window's target tokens (towards 1: collapse), and with `monitor` ``feature_rank``, the effective rank over the
+        batch of the teacher's features (towards 1: collapse). Over several processes the loss is global.
         """
         present = self.student.present(parcel_mask, frame_mask, x.shape[-1])
-        counted = None if present is None else present.expand(len(x), -1).gather(1, targets)
+        seen, sought = listed(context, present), listed(targets, present)
         with torch.no_grad():
-            tokens = self.teacher(x, None, parcel_mask, frame_mask)
-            wanted = tokens_at(tokens, targets)
-        predicted = self.predict(x, context, targets, parcel_mask, frame_mask)
+            tokens = self.teacher.encode(self.teacher.patches(x, parcel_mask, frame_mask), None, present)
+            wanted = tokens_at(tokens, sought.places)
+        predicted = self.predict(self.student.patches(x, parcel_mask, frame_mask), seen, sought)
         goal = functional.layer_norm(wanted.float(), wanted.shape[-1:])
-        found = {"total": latent_loss(predicted, goal, self.config.loss, counted)}
-        found["token_similarity"] = token_similarity(wanted, counted)
+        total = latent_loss(predicted, goal, self.config.loss, sought.present)
+        found = {"total": total, "latent_loss": total}
+        found["token_similarity"] = token_similarity(wanted, sought.present)
         if monitor:
             found["feature_rank"] = effective_rank(self.teacher.pool(tokens, present))
         return found
 
-    def predict(
-        self,
-        x: Tensor,
-        context: Tensor,
-        targets: Tensor,
-        parcel_mask: Tensor | None = None,
-        frame_mask: Tensor | None = None,
-    ) -> Tensor:
-        """Return what is predicted at the `targets` from the `context`, (batch, target, width)."""
-        present, keys = self.student.present(parcel_mask, frame_mask, x.shape[-1]), None
-        if present is not None:
-            keys = attended(present.expand(len(x), -1).gather(1, torch.cat([targets, context], dim=1)), len(x))
-        n_patches = -(-x.shape[-1] // self.student.config.patch_frames)
+    def predict(self, patches: Tensor, context: Listed, targets: Listed) -> Tensor:
+        """Return what is predicted at the `targets` from the `context`, (batch, target, width).
+
+        `patches` are those of the windows, (batch, token, frame of a patch).
+        """
+        n_patches = patches.shape[1] // self.student.config.n_parcels
         positions = self.predictor.positions(self.student.gradients, n_patches).flatten(0, 1)
-        seen = self.student(x, context, parcel_mask, frame_mask)
-        return self.predictor(seen, context, targets, positions, keys)  # type: ignore[no-any-return]
+        keys = None
+        if context.present is not None or targets.present is not None:
+            keys = attended(torch.cat([targets.known(), context.known()], dim=1), len(patches))
+        seen = self.student.encode(patches, context.places, context.present)
+        return self.predictor(seen, context.places, targets.places, positions, keys)  # type: ignore[no-any-return]
+
+
+class Listed(NamedTuple):
+    """Places of tokens (batch, place), and which of them stand for a token with data; None: all."""
+
+    places: Tensor
+    present: Tensor | None
+
+    def known(self) -> Tensor:
+        """Return which places stand for a token with data."""
+        return torch.ones_like(self.places, dtype=torch.bool) if self.present is None else self.present
+
+
+def listed(places: Tensor, present: Tensor | None) -> Listed:
+    """Return a list of `places` (batch, place), -1 for none, without what is -1 in all of its rows.
+
+    `present` (batch or 1, token) says which tokens have data, None: all.
+    """
+    there = places >= 0
+    longest = int(there.sum(dim=1).max())
+    places, there = places[:, :longest].clamp(min=0), there[:, :longest]
+    if present is not None:
+        there = there & present.expand(len(places), -1).gather(1, places)
+    elif bool(there.all()):
+        return Listed(places, None)
+    return Listed(places, there)
 
 
 def latent_loss(predicted: Tensor, goal: Tensor, kind: Loss, counted: Tensor | None = None) -> Tensor:
-    """Return the loss of predictions (batch, token, width), averaged over the tokens that are `counted` (all if None).
+    """Return the loss of predictions (batch, token, width): the mean over a window's tokens, then over all windows.
 
-    In float32; over the tokens of all processes.
+    `counted` (batch, token) says which tokens count, None: all. In float32; over the windows of all processes.
     """
     measure = functional.smooth_l1_loss if kind == "smooth-l1" else functional.mse_loss
     each = measure(predicted.float(), goal.float(), reduction="none").mean(dim=-1)
     weight = torch.ones_like(each) if counted is None else counted.to(each.dtype)
-    return global_sum((each * weight).sum()) / global_sum(weight.sum()).clamp(min=1)
+    means = (each * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+    return global_sum(means.sum()) / global_sum(means.new_tensor(float(len(means))))

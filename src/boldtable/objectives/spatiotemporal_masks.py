@@ -9,10 +9,11 @@ Two versions. ``paper`` is the method as it is described. ``code`` is what the r
 the observation never holds the last patch of a window, nor the Cross-ROI block the last one of the observation; the
 parcel pools of the side targets are the observed Cross-ROI parcels and all the others, not context and the others; a
 token in two regions counts twice; and where windows of a batch are cut to the shortest list, the last parcels of the
-context and the left side of the targets are what is lost (here: tokens at random). Left out of ``code``: with all
-parcels but one observed, the released code now and then forgets the one that is not.
+context and the left side of the targets are what is lost (in ``paper``: tokens at random). Left out of ``code``: with
+all parcels but one observed, the released code now and then forgets the one that is not.
 
-Drawn for a whole batch at once on the generator's device. Sizes of observation and Cross-ROI block hold for a batch.
+Sizes of observation and Cross-ROI block, and the lengths of the lists, hold for a group of windows (the authors': those
+that a GPU computes at once). All groups of a batch are drawn at once on the generator's device.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Version = Literal["paper", "code"]
 Range = tuple[float, float]
@@ -43,7 +45,10 @@ class MaskScales:
 
 
 class Masks(NamedTuple):
-    """Places of tokens (``parcel * n_patches + patch``): `context` (batch, kept) and `targets` (batch, target)."""
+    """Places of tokens (``parcel * n_patches + patch``): `context` (batch, kept) and `targets` (batch, target).
+
+    Lists of a group are equally long; where another group's are longer, they end in -1.
+    """
 
     context: Tensor
     targets: Tensor
@@ -66,38 +71,62 @@ def draw_masks(
     n_patches: int,
     generator: torch.Generator,
     version: Version,
+    group: int,
     scales: MaskScales | None = None,
 ) -> Masks:
-    """Return the masks of a batch; all windows have as many context tokens, and as many targets, as the poorest one.
+    """Return the masks of a batch; the windows of a `group` have as many tokens in their lists as the poorest of them.
 
     Raises `ValueError` with fewer than four parcels, where a context could be empty.
     """
     if n_parcels < 4:
         raise ValueError(f"spatiotemporal masks need at least 4 parcels, found {n_parcels}")
-    blocks = draw_blocks(batch, n_parcels, n_patches, generator, version, scales or MaskScales())
-    return compose(blocks, version, generator)
+    blocks = draw_blocks(batch, n_parcels, n_patches, generator, version, group, scales or MaskScales())
+    return compose(blocks, version, group, generator)
 
 
 def draw_blocks(
-    batch: int, n_parcels: int, n_patches: int, generator: torch.Generator, version: Version, scales: MaskScales
+    batch: int,
+    n_parcels: int,
+    n_patches: int,
+    generator: torch.Generator,
+    version: Version,
+    group: int,
+    scales: MaskScales,
 ) -> Blocks:
-    """Draw parcels and patches of every block; sizes in the authors' order: Cross-ROI, observation, then the sides."""
-    n_cross = (_one(n_parcels, scales.cross_parcels, generator), _one(n_patches, scales.cross_patches, generator))
-    n_observed = (_one(n_parcels, scales.observation, generator), _one(n_patches, scales.observation, generator))
+    """Draw the parcels and patches of every block."""
+    sizes = draw_sizes(-(-batch // group), n_parcels, n_patches, generator, scales)
+    n_cross, n_cross_patches, n_observed, length = sizes.repeat_interleave(group, dim=0)[:batch].T[..., None]
     last = 0 if version == "code" else 1  # the authors' upper bound of a start is never drawn
-    observed = _random(batch, n_parcels, n_observed[0], generator)
-    start = _starts(batch, n_patches - n_observed[1] + last, generator)
-    times = _run(start, n_observed[1], n_patches)
-    cross = _random(batch, n_parcels, n_cross[0], generator)
-    n_cross_patches = min(n_cross[1], n_observed[1])
-    cross_start = start + _starts(batch, n_observed[1] - n_cross_patches + last, generator)
-    cross_times = _run(cross_start, n_cross_patches, n_patches)
+    observed = _random(batch, n_parcels, n_observed, generator)
+    start = _starts(n_patches - length + last, generator)
+    cross = _random(batch, n_parcels, n_cross, generator)
+    cross_start = start + _starts(length - n_cross_patches + last, generator)
     pool = observed & (cross if version == "code" else ~cross)
     right, left = (_side(pool, n_patches, side, generator, scales) for side in ("right", "left"))
-    return Blocks((observed, times), (cross, cross_times), (right, left))
+    return Blocks(
+        (observed, _run(start, length, n_patches)),
+        (cross, _run(cross_start, n_cross_patches, n_patches)),
+        (right, left),
+    )
 
 
-def compose(blocks: Blocks, version: Version, generator: torch.Generator) -> Masks:
+def draw_sizes(groups: int, n_parcels: int, n_patches: int, generator: torch.Generator, scales: MaskScales) -> Tensor:
+    """Draw the sizes (group, 4) of the blocks, in the authors' order.
+
+    Parcels and patches of the Cross-ROI block, then of the observation: the whole part of a uniform share, at least 1.
+    """
+    ranges = torch.tensor(
+        [scales.cross_parcels, scales.cross_patches, scales.observation, scales.observation],
+        dtype=torch.float64, device=generator.device,
+    )  # fmt: skip
+    low, high = ranges.T
+    of = torch.tensor([n_parcels, n_patches, n_parcels, n_patches], device=generator.device)
+    sizes: Tensor = (of * (low + (high - low) * _uniform(generator, groups, 4).double())).long().clamp(min=1)
+    sizes[:, 1] = torch.minimum(sizes[:, 1], sizes[:, 3])
+    return sizes
+
+
+def compose(blocks: Blocks, version: Version, group: int, generator: torch.Generator) -> Masks:
     """Return the lists of tokens that the blocks leave to the context, and those they make targets.
 
     ``code``: in the order of the tokens (targets: Cross-ROI, then right, then left side, doubles kept), the ends cut
@@ -107,9 +136,10 @@ def compose(blocks: Blocks, version: Version, generator: torch.Generator) -> Mas
     context = _cells(blocks.observed[0] & ~blocks.cross[0], blocks.observed[1] & ~beside)
     regions = [_cells(*block) for block in (blocks.cross, *blocks.sides)]
     if version == "code":
-        return Masks(_listed(context), _listed(torch.cat(regions, dim=1)) % context.shape[1])
+        targets = _listed(torch.cat(regions, dim=1), group)
+        return Masks(_listed(context, group), torch.where(targets < 0, -1, targets % context.shape[1]))
     found = regions[0] | regions[1] | regions[2]
-    return Masks(_listed(context, generator), _listed(found, generator))
+    return Masks(_listed(context, group, generator), _listed(found, group, generator))
 
 
 def _side(
@@ -132,23 +162,17 @@ def _side(
     return parcels, patches
 
 
-def _one(n: int, scale: Range, generator: torch.Generator) -> int:
-    """Draw one size for the whole batch: the whole part of a uniform share of `n`, at least 1."""
-    low, high = scale
-    return max(1, int(n * (low + float(_uniform(generator, 1)) * (high - low))))
-
-
 def _uniform(generator: torch.Generator, *shape: int) -> Tensor:
     return torch.rand(*shape, generator=generator, device=generator.device)
 
 
-def _starts(batch: int, n: int, generator: torch.Generator) -> Tensor:
-    """Draw whole numbers (batch, 1) from 0 up to, not including, `n`; 0 where there is no choice."""
-    return torch.randint(max(1, n), (batch, 1), generator=generator, device=generator.device)
+def _starts(n: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw whole numbers from 0 up to, not including, `n` (batch, 1); 0 where there is no choice."""
+    return (n.clamp(min=1) * _uniform(generator, *n.shape).double()).long()
 
 
-def _random(batch: int, n: int, count: int, generator: torch.Generator) -> Tensor:
-    """Draw `count` of `n`, (batch, n) bool."""
+def _random(batch: int, n: int, count: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw `count` (batch, 1) of `n`, (batch, n) bool."""
     return _ranks(_uniform(generator, batch, n)) < count
 
 
@@ -157,7 +181,7 @@ def _ranks(values: Tensor) -> Tensor:
     return values.argsort(dim=1).argsort(dim=1)
 
 
-def _run(start: Tensor, length: int, n: int) -> Tensor:
+def _run(start: Tensor, length: Tensor, n: int) -> Tensor:
     """Return `length` consecutive places from `start` (batch, 1) on, (batch, n) bool."""
     places = torch.arange(n, device=start.device)
     return (places >= start) & (places < start + length)
@@ -168,8 +192,16 @@ def _cells(parcels: Tensor, patches: Tensor) -> Tensor:
     return (parcels[:, :, None] & patches[:, None, :]).flatten(1)
 
 
-def _listed(cells: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Return the places of the True cells, (batch, smallest number of a row): the first, or with a generator random."""
-    count = int(cells.sum(dim=1).min())
+def _listed(cells: Tensor, group: int, generator: torch.Generator | None = None) -> Tensor:
+    """Return the places of the True cells (batch, place), as many as the poorest row of the group has, then -1.
+
+    The first ones, or with a generator random ones.
+    """
+    counts = cells.sum(dim=1)
+    missing = -len(counts) % group
+    poorest = functional.pad(counts, (0, missing), value=cells.shape[1]).view(-1, group).amin(dim=1)
+    limit = poorest.repeat_interleave(group)[: len(counts), None]
+    longest = int(limit.max())
     order = _uniform(generator, *cells.shape) if generator is not None else torch.zeros_like(cells, dtype=torch.float32)
-    return order.masked_fill(~cells, 2.0).argsort(dim=1, stable=True)[:, :count]
+    places = order.masked_fill(~cells, 2.0).argsort(dim=1, stable=True)[:, :longest]
+    return torch.where(torch.arange(longest, device=cells.device) < limit, places, -1)

@@ -43,6 +43,12 @@ class Embed(Settings):
         description="Which of the model's snapshots is taken, from 0 (before the first step); null takes the finished "
         "model.",
     )
+    untrained_seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**32,
+        description="Random weights of this seed in place of the model's own: what its architecture alone gives.",
+    )
     hide_networks: list[str] = Field(
         [],
         description="Networks of the atlas that the encoder does not see. A model that learnt with hidden tokens is "
@@ -63,6 +69,11 @@ class Embed(Settings):
         "model",
         description="model: tensors of another TR than the model's are refused; native: they are taken frame by frame.",
     )
+    halves: bool = Field(
+        False,
+        description="Embed the two halves of every run too, for fingerprint tasks across halves; the other tasks do "
+        "not see them.",
+    )
     max_missing: float = Field(
         0.5,
         ge=0,
@@ -79,13 +90,21 @@ class Embed(Settings):
     def _one_encoder(self) -> Self:
         if (self.encoder is None) == (self.weights is None):
             raise ValueError("give either encoder or weights")
-        only = [name for name in ("snapshot", "pooling", "window_frames") if getattr(self, name) is not None]
+        only = [
+            name
+            for name in ("snapshot", "untrained_seed", "pooling", "window_frames")
+            if getattr(self, name) is not None
+        ]
         if self.encoder in BASELINES and only:
             raise ValueError(f"encoder '{self.encoder}' has no weights, so it takes no {only[0]}")
+        if self.snapshot is not None and self.untrained_seed is not None:
+            raise ValueError("give either snapshot or untrained_seed")
         if self.hide_networks and self.only_networks:
             raise ValueError("give either hide_networks or only_networks")
         if self.encoder in OF_TABLES and (self.hide_networks or self.only_networks):
             raise ValueError(f"encoder '{self.encoder}' sees no network, so none can be hidden")
+        if self.encoder in OF_TABLES and self.halves:
+            raise ValueError(f"encoder '{self.encoder}' knows whole runs only: leave halves false")
         return self
 
 
@@ -119,7 +138,7 @@ def run(
         )
         about = {"features": encoder.features, "tensors_sha256": store.sha256_json(made), **encoder.about}
         inputs = [qc, atlas, *([folder / "model.safetensors"] if folder else [])]
-        blocks, size = (encoder.block(rows) for rows in tables.shards(paths, kept)), encoder.size
+        blocks, size = (encoder.block(rows) for rows in tables.shards(paths, kept, settings.halves)), encoder.size
     tables.write(out, blocks, size, store.Provenance("embed", settings, inputs, **about), kept["shard"].nunique())
 
 
@@ -169,15 +188,32 @@ def reconstruct(
     reconstruction.run(settings, weights, atlas, sources, out)
 
 
-def import_weights(checkpoint: Path, *, atlas: Path, out: Path, networks: Sequence[str] | None = None) -> None:
+def import_weights(
+    checkpoint: Path,
+    *,
+    atlas: Path,
+    out: Path,
+    networks: Sequence[str] | None = None,
+    order: Sequence[str] | None = None,
+    gradients: Path | None = None,
+) -> None:
     """Write published weights as the model folder `out` for the parcels of `atlas`, whichever known model they are of.
 
-    `checkpoint` is a file or a folder with one: Brain-Semantoks (.pth) or BrainLM (pytorch_model.bin or
-    model.safetensors, config.json beside it where there is one). `networks` (Brain-Semantoks only) names the networks
-    of the atlas table in the order of the checkpoint; None takes those of the built-in atlas. Every tensor of the
-    checkpoint is accounted for; nothing but tensors and plain values is unpickled. Raises `InputError` naming the
-    tensor that is missing, unknown or misshapen, and where the atlas is not the one the weights were learnt on.
+    `checkpoint` is a file or a folder with one: Brain-Semantoks (.pth), BrainLM (pytorch_model.bin or
+    model.safetensors, config.json beside it where there is one) or Brain-JEPA (.pth.tar). `networks` (Brain-Semantoks
+    only) names the networks of the atlas table in the order of the checkpoint; None takes those of the built-in atlas.
+    `order` and `gradients` (Brain-JEPA only) name its parcels in the order of the checkpoint and the file that places
+    them. Every tensor of the checkpoint is accounted for; nothing but tensors and plain values is unpickled. Raises
+    `InputError` naming the tensors that are missing, unknown or misshapen, and where the atlas is not the one the
+    weights were learnt on.
     """
     from boldtable.stages.embed import formats, imports  # torch: who only checks settings need not wait for it
 
-    formats.write(checkpoint, imports.Request(atlas, out, None if networks is None else tuple(networks)))
+    request = imports.Request(
+        atlas,
+        out,
+        networks=None if networks is None else tuple(networks),
+        order=None if order is None else tuple(order),
+        gradients=gradients,
+    )
+    formats.write(checkpoint, request)

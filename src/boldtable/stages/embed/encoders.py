@@ -31,16 +31,25 @@ class Network:
 
     def __init__(self, settings: Embed, weights: Path, table: AtlasTable, made: Sequence[Row],
                  shown: npt.NDArray[np.bool_] | None = None) -> None:  # fmt: skip
-        from boldtable.models import load_model
+        from boldtable.models import load_model, untrained_model
 
         self._shown, self.about = shown, dict[str, str]()
         self._settings, self.device = settings, _device(settings.device)
         # A snapshot is called by its model and step.
         self._model = weights.name if settings.snapshot is None else "/".join(weights.parts[-3:])
-        self.encoder: Encoder = _pooled(load_model(weights, device=self.device), settings.pooling, self._model)
+        if settings.untrained_seed is None:
+            encoder = load_model(weights, device=self.device)
+        else:
+            encoder = untrained_model(weights, settings.untrained_seed, device=self.device)
+        self.encoder: Encoder = _pooled(encoder, settings.pooling, self._model)
         self._spec: InputSpec = self.encoder.spec
         self._length = settings.window_frames or self._spec.n_frames
         self._check(table, made)
+        self._columns = self._spec.columns(table.names)
+        if shown is not None:
+            self._shown = shown[self._columns]
+        if table.n_parcels > len(self._columns):
+            say(f"model '{self._model}' reads {len(self._columns)} of the {table.n_parcels} parcels of '{table.name}'")
         self.size = self.encoder.n_features
         self.features: list[str] | str = f"{self.size} features of model '{self._model}'"
 
@@ -51,7 +60,6 @@ class Network:
                 f"model '{self._model}' was trained on atlas '{spec.atlas}', the tensors have '{table.name}': "
                 "embed with a recipe of the model's atlas"
             )
-        spec.check(table.names, None)
         for about in made:
             normalisation = about["settings"].get("normalise")
             if normalisation != spec.normalisation:
@@ -100,7 +108,7 @@ class Network:
     def windows(self, row: Row) -> Iterator[tuple[int, float | None, tuple[Floats, Any, Any]]]:
         """Number, start (s) and (signal (parcel, frame), parcel mask, frame mask) of each window of a run."""
         self._check_tr(row)
-        signal, length = row["signal"], self._length
+        signal, length = row["signal"][:, self._columns], self._length
         present = np.isfinite(signal).all(axis=0)
         self._check_missing(row, present)
         clean = np.where(present, signal, np.float32(0)).T

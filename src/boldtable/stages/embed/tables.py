@@ -53,8 +53,10 @@ def _key(row: Mapping[str, Any]) -> tuple[str | None, ...]:
 
 
 def keys(row: Mapping[str, Any], window: int, start_s: float | None) -> Row:
-    """The columns of an embedding's row, except the embedding."""
+    """The columns of an embedding's row, except the embedding; `start_s` is counted from the start of `row`."""
     place = {"half": row.get("half"), "window": window, "start_s": start_s}
+    if start_s is not None and row.get("half") == 2:
+        place["start_s"] = start_s + row["half_s"]
     return {**dict(zip(store.KEYS, _key(row), strict=True)), **place}
 
 
@@ -79,20 +81,23 @@ def checked(paths: Mapping[str, Path], table: AtlasTable) -> list[Row]:
     return found
 
 
-def shards(paths: Mapping[str, Path], kept: pd.DataFrame) -> Iterator[list[Row]]:
-    """The kept runs, shard by shard, in the order of the tensors files; a few shards are read ahead."""
+def shards(paths: Mapping[str, Path], kept: pd.DataFrame, halves: bool = False) -> Iterator[list[Row]]:
+    """The kept runs, shard by shard, in the order of the tensors files; a few shards are read ahead.
+
+    With `halves` every run is followed by its first and its second half, as rows of their own (`half` 1 and 2).
+    """
     wanted = {str(shard): {_key(row) for row in records(rows)} for shard, rows in kept.groupby("shard")}
     with ThreadPoolExecutor(_READ_AHEAD) as pool:
         waiting: deque[Future[list[Row]]] = deque()
         for shard, path in paths.items():
-            waiting.append(pool.submit(_read, path, wanted[shard]))
+            waiting.append(pool.submit(_read, path, wanted[shard], halves))
             if len(waiting) > _READ_AHEAD:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _read(path: Path, wanted: set[tuple[str | None, ...]]) -> list[Row]:
+def _read(path: Path, wanted: set[tuple[str | None, ...]], halves: bool) -> list[Row]:
     rows = [row for row in store.rows(path, "tensors", _COLUMNS) if _key(row) in wanted]
     for row in rows:
         if row["status"] != "ok" or row["signal"] is None:
@@ -102,7 +107,19 @@ def _read(path: Path, wanted: set[tuple[str | None, ...]]) -> list[Row]:
         lost = next(iter(sorted(wanted - {_key(row) for row in rows}, key=str)), None)
         name = store.label(dict(zip(store.KEYS, lost, strict=True))) if lost else "one of the runs"
         raise InputError(f"{path} lacks {name}, which quality control kept: run clean and qc again")
-    return rows
+    return [piece for row in rows for piece in (row, *_halves(row))] if halves else rows
+
+
+def _halves(row: Row) -> list[Row]:
+    """The first and the second half of a run; the middle frame of an odd number is in neither."""
+    n = len(row["signal"]) // 2
+    pieces = ((1, slice(0, n)), (2, slice(len(row["signal"]) - n, None)))
+    half_s = None if row["tr_s"] is None else (len(row["signal"]) - n) * row["tr_s"]
+    cut = {name: row[name] for name in ("signal", "interpolated") if row[name] is not None}
+    return [
+        {**row, **{name: values[place] for name, values in cut.items()}, "n_frames": n, "half": half, "half_s": half_s}
+        for half, place in pieces
+    ]
 
 
 def write(out: Path, blocks: Iterator[Block], size: int, provenance: store.Provenance, n_shards: int) -> None:

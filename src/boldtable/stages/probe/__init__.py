@@ -26,16 +26,18 @@ def split(settings: Probe, *, task: str, participants: Sequence[Path], qc: Seque
 
 def run(
     settings: Probe, *, model: str, task: str, embeddings: Sequence[Path], qc: Sequence[Path], splits: Path, out: Path,
-    predictions: Path,
+    predictions: Path, participants: Sequence[Path] = (),
 ) -> None:  # fmt: skip
     """Fit and score one model on one task; write ``scores`` to `out` and ``predictions`` beside them.
 
-    `embeddings` and `qc` hold a file per dataset of the settings, in the order of ``settings.datasets``. Order of
-    operations, per split: one embedding per participant (mean over windows, then over the task's runs); features
-    imputed and standardised with the training participants' mean and standard deviation; the regularisation chosen
-    on the validation participants; scores on the test participants. Nothing but the final scoring sees the test
-    part. Raises `InputError` where a participant of the splits has no embedding or stands on both sides.
+    `embeddings`, `qc` and `participants` (which confounds may need) hold a file per dataset of the settings, in the
+    order of ``settings.datasets``. Order of operations, per split: one embedding per participant (mean over windows,
+    then over the task's runs), or every window for linear-sgd; covariances moved to the tangent space; missing values
+    imputed; sites harmonised; confounds regressed out; features selected and standardised; the probe fitted, all of
+    it on the training participants; its one choice made on the validation participants; scores on the test
+    participants. Nothing but the final scoring sees the test part. Raises `InputError` where a participant of the
+    splits has no embedding or stands on both sides.
     """
     from boldtable.stages.probe import scoring  # scikit-learn takes a second: only the job that needs it pays
 
-    scoring.write(settings, model, task, embeddings, qc, splits, out, predictions)
+    scoring.write(settings, model, task, embeddings, qc, participants, splits, out, predictions)

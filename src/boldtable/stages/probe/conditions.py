@@ -9,7 +9,7 @@ import pandas as pd
 
 from boldtable import splits
 from boldtable.errors import InputError, nearest
-from boldtable.stages.probe.settings import Conditions, Limits, Value, class_name
+from boldtable.stages.probe.settings import Condition, Conditions, Limits, class_name
 
 
 def passing(rows: pd.DataFrame, conditions: Conditions, setting: str, where: str) -> tuple[pd.DataFrame, str]:
@@ -31,7 +31,7 @@ def passing(rows: pd.DataFrame, conditions: Conditions, setting: str, where: str
     return rows, ", ".join(said)
 
 
-def _passes(values: pd.Series, condition: Limits | list[Value] | Value, setting: str) -> pd.Series:
+def _passes(values: pd.Series, condition: Condition, setting: str) -> pd.Series:
     if isinstance(condition, Limits):
         found = numbers(values, setting)
         low, high = condition.min, condition.max

@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 from boldtable import store
 from boldtable.errors import InputError
 from boldtable.stages.probe import runs as recordings
+from boldtable.stages.probe.settings import Probe
 
 _VALUES_AT_ONCE = 2**24
+_ABOUT_SOMEBODY = frozenset(store.schema("participants").names)
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -26,7 +28,7 @@ Ints = npt.NDArray[np.int64]
 class Rows:
     """What the rows of some embeddings files are: `keys` (run, half, window) in the order of the files.
 
-    `size` is the number of features; `columns` says for each file which of them its values are.
+    `size` is the number of features; `columns` says for each file which of them its values are, -1 for none.
     """
 
     paths: tuple[Path, ...]
@@ -47,23 +49,26 @@ class Rows:
                 for batch in file.iter_batches(max(1, _VALUES_AT_ONCE // self.size), columns=["embedding"]):
                     given = batch.column("embedding").flatten().to_numpy(zero_copy_only=False)
                     found = np.full((batch.num_rows, self.size), np.nan, dtype=np.float32)
-                    found[:, columns] = given.reshape(batch.num_rows, -1)
+                    found[:, columns[columns >= 0]] = given.reshape(batch.num_rows, -1)[:, columns >= 0]
                     yield row, found
                     row += batch.num_rows
 
 
-def read(paths: Sequence[Path]) -> Rows:
-    """Open the embeddings of one model, a file per dataset.
+def read(paths: Sequence[Path], task: Probe | None = None) -> Rows:
+    """Open the embeddings of one model, a file per dataset, without the features that are the target of a `task`.
 
-    Features that are named (the nuisance baseline) are joined by name, so that a site that only one dataset has is
-    missing in the other. Raises `InputError` where the files are of different models.
+    Features that are named (nuisance and demographics) are joined by name, so that a site that only one dataset has is
+    missing in the other; a name is a measure, or a column of the participants table with or without a value. Raises
+    `InputError` where the files are of different models.
     """
     keys = [store.frame(path, "embeddings", [*store.KEYS, "half", "window"]) for path in paths]
     features: list[Any] = [store.provenance(path).get("features") for path in paths]
     sizes = [pq.read_schema(path).field("embedding").type.list_size for path in paths]
     if all(isinstance(names, list) for names in features):
-        union = list(dict.fromkeys(name for names in features for name in names))
-        columns = [np.array([union.index(name) for name in names], dtype=np.int64) for names in features]
+        every = (name for names in features for name in names)
+        union = dict.fromkeys(name for name in every if task is None or not _gives_away(task, name))
+        place = {name: number for number, name in enumerate(union)}
+        columns = [np.array([place.get(name, -1) for name in names], dtype=np.int64) for names in features]
         return Rows(tuple(paths), pd.concat(keys, ignore_index=True), len(union), tuple(columns))
     for path, size, about in zip(paths, sizes, features, strict=True):
         if size != sizes[0] or about != features[0]:
@@ -72,6 +77,12 @@ def read(paths: Sequence[Path]) -> Rows:
                 "with the same model"
             )
     return Rows(tuple(paths), pd.concat(keys, ignore_index=True), sizes[0], (np.arange(sizes[0]),) * len(paths))
+
+
+def _gives_away(task: Probe, feature: str) -> bool:
+    """Whether a named feature is what the task asks for; in a fingerprint, whatever is known of the participant."""
+    column = feature.split("=")[0]
+    return column in _ABOUT_SOMEBODY if task.kind == "fingerprint" else column == task.target
 
 
 def of_participants(rows: Rows, people: pd.DataFrame, runs: pd.DataFrame) -> Floats:
@@ -84,8 +95,7 @@ def of_participants(rows: Rows, people: pd.DataFrame, runs: pd.DataFrame) -> Flo
     place = _places(rows, people, runs)
     refuse_absent(rows, people, place)
     found = means(rows, place, len(people))
-    finite: npt.NDArray[np.bool_] = np.isfinite(found).any(axis=1)
-    _refuse_empty(rows, people, finite)
+    _refuse_empty(rows, people, np.asarray(np.isfinite(found).any(axis=1)))
     return found
 
 

@@ -13,7 +13,7 @@ from boldtable.errors import InputError, nearest
 from boldtable.progress import say
 from boldtable.stages.probe.conditions import natural, passing
 from boldtable.stages.probe.runs import PERSON
-from boldtable.stages.probe.settings import Probe, class_name
+from boldtable.stages.probe.settings import Probe, Value, class_name
 
 _KEYS_OF_ROWS = ("participant", "session")
 
@@ -52,7 +52,7 @@ def _of_dataset(settings: Probe, task: str, path: Path, runs: pd.DataFrame, data
         # 'age' means 'age_years' rather than a word of three similar letters
         known = [name for name in known if name.startswith(column)] or known
         raise InputError(f"task '{task}': {path} has no column '{column}' to predict{nearest(column, known)}")
-    people = _first_known(table).assign(dataset=dataset)
+    people = first_known(table).assign(dataset=dataset)
     people["target"] = people["participant"] if column is None else people[column]
     left_out = []
     if column is not None:
@@ -76,7 +76,7 @@ def _of_dataset(settings: Probe, task: str, path: Path, runs: pd.DataFrame, data
     return _grouped(settings, people)
 
 
-def _first_known(table: pd.DataFrame) -> pd.DataFrame:
+def first_known(table: pd.DataFrame) -> pd.DataFrame:
     """One row per participant: of several sessions, the first value of each column that is not missing.
 
     Who was recorded at several sites has none: they would stand on both sides where one of them is left out.
@@ -88,7 +88,7 @@ def _first_known(table: pd.DataFrame) -> pd.DataFrame:
     return found.assign(site=found["site"].where(~found["participant"].map(several)))
 
 
-def _mapped(classes: dict[str, list[str | int | float | bool]], people: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def _mapped(classes: dict[str, list[Value]], people: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Targets as the classes they are mapped to; and how many participants have other values, by value."""
     names = {class_name(value): name for name, values in classes.items() for value in values}
     texts = people["target"].map(class_name)

@@ -15,13 +15,16 @@ import pandas as pd
 from boldtable import splits, store
 from boldtable.errors import InputError
 from boldtable.progress import progress, say
-from boldtable.stages.probe import features, heads, metrics
+from boldtable.stages.probe import covariates, features, heads, metrics
 from boldtable.stages.probe import runs as recordings
 from boldtable.stages.probe.conditions import natural
+from boldtable.stages.probe.heads import Fitted, Part, Samples
 from boldtable.stages.probe.settings import Probe
 
 Row = dict[str, Any]
 Floats = npt.NDArray[np.floating]
+Ints = npt.NDArray[np.int64]
+_CHOICES = {"knn": "neighbours", "linear-sgd": "rate"}
 _HEADLINE = {"regression": "mae", "fingerprint": "accuracy"}
 
 
@@ -36,8 +39,8 @@ class Result:
 
 
 def write(
-    settings: Probe, model: str, task: str, embeddings: Sequence[Path], qc: Sequence[Path], path: Path, out: Path,
-    predictions: Path,
+    settings: Probe, model: str, task: str, embeddings: Sequence[Path], qc: Sequence[Path],
+    participants: Sequence[Path], path: Path, out: Path, predictions: Path,
 ) -> None:  # fmt: skip
     """Write ``scores`` and ``predictions``; the work behind `boldtable.stages.probe.run`."""
     made = store.frame(path, "splits")
@@ -48,10 +51,11 @@ def write(
     runs = recordings.used(settings, qc)
     recordings.refuse_duplicates(runs, made, str(path))
     if settings.kind == "fingerprint":
-        results = {0: _fingerprint(settings, features.read(embeddings), runs, made)}
+        results = {0: _fingerprint(settings, features.read(embeddings, settings), runs, made)}
     else:
-        results = _splits(settings, features.read(embeddings), runs, made, f"{task} x {model}")
-    _write(settings, {"model": model, "task": task}, results, [*embeddings, *qc, path], out, predictions)
+        results = _splits(settings, _samples(settings, embeddings, runs, made, participants), made, f"{task} x {model}")
+    inputs = [*embeddings, *qc, *(participants if settings.confounds else []), path]
+    _write(settings, {"model": model, "task": task}, results, inputs, out, predictions)
 
 
 def _write(
@@ -73,43 +77,84 @@ def _write(
     say(f"{labels['task']} x {labels['model']}: mean {metric} {mean:.3f} over {len(results)} split(s)")
 
 
-def _splits(
-    settings: Probe, embeddings: features.Rows, runs: pd.DataFrame, made: pd.DataFrame, what: str
-) -> dict[int, Result]:
-    people = made.groupby(recordings.PERSON, sort=True)["target"].first()
-    vectors = features.of_participants(embeddings, people.reset_index(), runs)
-    found = {}
-    for split, rows in progress(made.groupby("split"), what, total=made["split"].nunique()):
+def _samples(
+    settings: Probe, embeddings: Sequence[Path], runs: pd.DataFrame, made: pd.DataFrame, participants: Sequence[Path]
+) -> Samples:
+    """The embeddings of the task's participants, numbered in the order of dataset and name, and their confounds."""
+    rows, people = features.read(embeddings, settings), _targets(made).reset_index()
+    if settings.head == "linear-sgd":
+        values, owner = features.samples(rows, people, runs)
+    else:
+        values, owner = features.of_participants(rows, people, runs), np.arange(len(people))
+    return Samples(
+        values,
+        owner,
+        covariates.confounds(settings, made, runs, participants),
+        covariates.site(settings, made) if settings.harmonise == "site" else None,
+        store.provenance(embeddings[0]).get("transform"),
+    )
+
+
+def _targets(made: pd.DataFrame) -> pd.Series:
+    return made.groupby(recordings.PERSON, sort=True)["target"].first()
+
+
+def _splits(settings: Probe, samples: Samples, made: pd.DataFrame, what: str) -> dict[int, Result]:
+    people, cut = _targets(made), {}
+    groups = pd.factorize(made.groupby(recordings.PERSON, sort=True)["group"].first())[0]
+    for split, rows in made.groupby("split"):
         places = people.index.get_indexer(pd.MultiIndex.from_frame(rows[recordings.PERSON]))
         parts = {part: np.sort(places[rows["part"].to_numpy() == part]) for part in splits.PARTS}
         empty = [part for part, members in parts.items() if not len(members)]
         if empty:
             raise InputError(f"split {split} of {what} has nobody in {empty[0]}: make the splits again")
-        found[int(str(split))] = _one(settings, vectors, people, parts)
+        cut[int(str(split))] = _Split(settings, people, parts, groups, settings.seed + int(str(split)))
+    fits = heads.fit(settings, samples, [split.part for split in cut.values()])
+    found, unseen = {}, []
+    for number, fitted in progress(zip(cut, fits, strict=True), what, total=len(cut)):
+        found[number] = cut[number].result(settings, fitted, samples.values.shape[1])
+        unseen += [f"{', '.join(fitted.unseen)} (split {number})"] if fitted.unseen else []
+    if unseen:
+        say(f"{what}: sites without two training participants get the pooled location and scale: {'; '.join(unseen)}")
     return found
 
 
-def _one(settings: Probe, vectors: Floats, people: pd.Series, parts: dict[str, npt.NDArray[np.int64]]) -> Result:
-    train, val, test = (parts[part] for part in splits.PARTS)
-    x = heads.scale(vectors, train)
-    if settings.kind == "regression":
-        y = people.to_numpy().astype(float)
-        fitted = heads.numbers(x, y, train, val, settings.strengths)
-        values = metrics.regression(y[test], fitted.output[test])
-        texts, scores = [repr(float(value)) for value in fitted.output], fitted.output
-        truths, validation = [str(value) for value in people], {"val_mae": -fitted.validation}
-    else:
-        y, names, more = _class_numbers(settings, people, train)
-        fitted = heads.classes(x, y, train, val, settings.strengths, len(names), settings.balance)
-        values = metrics.classification(y[test], fitted.output[test])
-        texts, scores = [names[label] for label in fitted.output.argmax(axis=1)], fitted.output[:, -1]
-        truths, validation = [names[label] for label in y], {"val_balanced_accuracy": fitted.validation, **more}
-    rows = [
-        {**_person(people.index[i]), "target": truths[i], "prediction": texts[i], "score": float(scores[i])}
-        for i in test
-    ]
-    choices = {"strength": fitted.strength, "n_features": vectors.shape[1], **validation}
-    return Result(values, choices, rows, (len(train), len(val), len(test)))
+class _Split:
+    """One split of a task: its part for the probe, and what the finished probe says of its test participants."""
+
+    def __init__(self, settings: Probe, people: pd.Series, parts: dict[str, Ints], groups: Ints, seed: int) -> None:
+        self.people, self.parts = people, parts
+        self.names: list[str] = []
+        self.choices: Row = {}
+        if settings.kind == "regression":
+            y: Any = people.to_numpy().astype(float)
+        else:
+            y, self.names, self.choices = _class_numbers(settings, people, parts["train"])
+        self.part = Part(parts["train"], parts["val"], y, len(self.names), groups, seed)
+
+    def result(self, settings: Probe, fitted: Fitted, n_features: int) -> Result:
+        """Score the test participants."""
+        y, output, test = self.part.y, fitted.output, self.parts["test"]
+        if settings.kind == "regression":
+            values = metrics.regression(y[test], output[test])
+            texts, scores = [repr(float(value)) for value in output], output
+            truths, chosen_by = [str(value) for value in self.people], {"val_mae": -fitted.validation}
+        else:
+            values = metrics.classification(y[test], output[test])
+            texts, scores = [self.names[label] for label in output.argmax(axis=1)], output[:, -1]
+            truths, chosen_by = [self.names[label] for label in y], {"val_balanced_accuracy": fitted.validation}
+        rows = [
+            {**_person(self.people.index[i]), "target": truths[i], "prediction": texts[i], "score": float(scores[i])}
+            for i in test
+        ]
+        choices = {
+            "probe": settings.head, _CHOICES.get(settings.head, "strength"): fitted.chosen, "n_features": n_features,
+            **chosen_by, **self.choices,
+        }  # fmt: skip
+        if fitted.unseen:
+            choices["pooled_sites"] = list(fitted.unseen)
+        counts = (len(self.parts["train"]), len(self.parts["val"]), len(test))
+        return Result(values, choices, rows, counts)
 
 
 def _person(key: tuple[str, str]) -> Row:

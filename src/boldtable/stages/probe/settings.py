@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, WrapValidator, model_validator
 
 from boldtable.settings import Settings
 
-Value = str | int | float | bool
+
+def _plain(value: Any, check: Any) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError("expected a text, a number, true or false") from None
+
+
+# The values of a column. One line says what is expected, rather than one per type.
+Value = Annotated[str | int | float | bool, WrapValidator(_plain)]
 
 
 class Limits(Settings):
@@ -27,7 +36,15 @@ class Limits(Settings):
         return self
 
 
-Conditions = dict[str, Limits | list[Value] | Value]
+def _shape(value: Any) -> str:
+    return "range" if isinstance(value, dict | Limits) else "list" if isinstance(value, list) else "value"
+
+
+Condition = Annotated[
+    Annotated[Limits, Tag("range")] | Annotated[list[Value], Tag("list")] | Annotated[Value, Tag("value")],
+    Discriminator(_shape),
+]
+Conditions = dict[str, Condition]
 
 
 class Probe(Settings):
@@ -108,12 +125,33 @@ class Probe(Settings):
     )
     test_share: float = Field(0.2, gt=0, lt=1, description="For scheme 'random': share of participants that is tested.")
 
+    # What is done to the features first, fitted on the training part.
+    harmonise: Literal["none", "site"] = Field(
+        "none",
+        description="site: ComBat takes the location and scale of every site out of the features, leaving what the "
+        "confounds explain; a site without two training participants is given the pooled ones, and a line says so.",
+    )
+    confounds: list[str] = Field(
+        [],
+        description="Regressed out of the features: site, columns of the participants table (age_years, sex) or "
+        "measures of the qc table (fd_mm_mean; the mean over a participant's runs). Text becomes indicators; what is "
+        "unknown or was not seen in training counts as average.",
+    )
+    select: int | None = Field(
+        None,
+        ge=1,
+        description="How many features are kept: those with the largest univariate F; null keeps all.",
+    )
+
     # How they are probed.
-    probe: Literal["logistic", "ridge"] | None = Field(
-        None, description="Linear probe; null means logistic for classes and ridge for regression."
+    probe: Literal["logistic", "ridge", "knn", "linear-sgd"] | None = Field(
+        None,
+        description="logistic (classes), ridge (regression), knn (cosine similarity) or linear-sgd (batch "
+        "normalisation and a linear head trained on windows, as for Brain-Semantoks); null means logistic for classes "
+        "and ridge for regression.",
     )
     balance: bool = Field(
-        True, description="For logistic: weight classes inversely to their size in the training part."
+        True, description="For logistic and knn: weight classes inversely to their size in the training part."
     )
     strengths: list[float] = Field(
         [1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4],
@@ -121,6 +159,48 @@ class Probe(Settings):
         description="Inverse regularisation strengths C (ridge: 1 / alpha) to choose from on the validation part, for "
         "standardised features divided by the square root of their number; on a tie the smallest wins.",
     )
+    neighbours: list[int] = Field(
+        [1, 3, 5, 11, 21],
+        min_length=1,
+        description="For knn: numbers of neighbours to choose from on the validation part; on a tie the largest wins.",
+    )
+    inner_folds: int | None = Field(
+        None,
+        ge=2,
+        le=20,
+        description="For logistic, ridge and knn: choose by nested cross-validation, over this many folds of the "
+        "training and validation parts together, and fit on both; null chooses on the validation part and fits on the "
+        "training part.",
+    )
+    rates: list[float] = Field(
+        [0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4],
+        min_length=1,
+        description="For linear-sgd: learning rates to choose from on the validation part; on a tie the first wins.",
+    )
+    epochs: int = Field(50, ge=1, description="For linear-sgd: passes over the training windows.")
+    batch_size: int = Field(
+        256, ge=2, description="For linear-sgd: largest minibatch (windows); at most an eighth of the training windows."
+    )
+    validate_on: Literal["windows", "participants"] = Field(
+        "windows",
+        description="For linear-sgd: choose the rate by single windows, as the authors do, or by their mean per "
+        "participant.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="For linear-sgd: auto takes a GPU where there is one."
+    )
+
+    @property
+    def head(self) -> str:
+        """The probe, where none is named that of the kind."""
+        return self.probe or ("ridge" if self.kind == "regression" else "logistic")
+
+    @property
+    def grid(self) -> list[float]:
+        """What the probe chooses from; among equals, the first is preferred."""
+        if self.head == "linear-sgd":
+            return self.rates
+        return sorted(self.neighbours, reverse=True) if self.head == "knn" else sorted(self.strengths)
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -164,10 +244,33 @@ class Probe(Settings):
 
     @model_validator(mode="after")
     def _head(self) -> Self:
-        if self.probe is not None and (self.probe == "ridge") != (self.kind == "regression"):
+        if (self.probe == "ridge" and self.kind != "regression") or (
+            self.probe == "logistic" and self.kind == "regression"
+        ):
             raise ValueError(f"probe '{self.probe}' does not fit kind '{self.kind}': leave it null")
-        if min(self.strengths) <= 0:
-            raise ValueError("strengths must be above 0")
+        if self.probe == "linear-sgd" and self.inner_folds is not None:
+            raise ValueError("linear-sgd chooses on the validation part: leave inner_folds null")
+        for name in ("strengths", "neighbours", "rates"):
+            if min(getattr(self, name)) <= 0:
+                raise ValueError(f"{name} must be above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _features(self) -> Self:
+        fitted: dict[str, object] = {
+            "harmonise": "none",
+            "confounds": [],
+            "select": None,
+            "probe": None,
+            "inner_folds": None,
+        }
+        wrong = [name for name, off in fitted.items() if self.kind == "fingerprint" and getattr(self, name) != off]
+        if wrong:
+            raise ValueError(f"a fingerprint task fits nothing, so it takes no {wrong[0]}")
+        if self.target is not None and self.target in self.confounds:
+            raise ValueError(f"confounds: '{self.target}' is the target")
+        if self.harmonise == "site" and "site" in self.confounds:
+            raise ValueError("harmonise: site takes the site out already: remove it from confounds")
         return self
 
 

@@ -49,6 +49,7 @@ class Task:
     cells: dict[str, Cell]
     curves: dict[str, Cell]
     scheme: str = "random"
+    tested_in: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -82,7 +83,8 @@ def read_task(settings: Report, results: Path, task: str, config: Mapping[str, A
     kind = str(about.get("kind") or _guess_kind(cells))
     if kind not in METRICS:
         raise InputError(f"task '{task}': kind '{kind}' has no metrics in the table{nearest(kind, METRICS)}")
-    datasets = _texts(about.get("dataset"))
+    elsewhere = _texts(about.get("test_dataset"))
+    datasets = (*_texts(about.get("dataset")), *elsewhere)
     first = predictions(next(iter(cells.values())).predictions[0])[["participant", "split", "target"]]
     shared, notes = on_shared(task, kind, cells)
     return Task(
@@ -90,6 +92,7 @@ def read_task(settings: Report, results: Path, task: str, config: Mapping[str, A
         kind=kind,
         scheme=str(about.get("scheme") or "random"),
         datasets=datasets,
+        tested_in=elsewhere or datasets,
         target=", ".join(_texts(about.get("target"))) or ("participant" if kind == "fingerprint" else ""),
         n_classes=_n_classes(kind, about, first),
         seed=_seed(about, cells),
@@ -97,7 +100,7 @@ def read_task(settings: Report, results: Path, task: str, config: Mapping[str, A
         data_sha256=_data_sha256(results, datasets, first),
         cells=shared,
         curves=curves,
-        notes=tuple(notes),
+        notes=(*_notes_of_splits(results, task), *notes),
     )
 
 
@@ -109,6 +112,12 @@ def arranged(tasks: list[Task]) -> list[Task]:
     leading = [task for task in tasks if task.scheme == SITES]
     order = [one for task in leading for one in (task, *(other for other in tasks if other.is_twin_of(task)))]
     return list({task.name: task for task in [*order, *tasks]}.values())
+
+
+def _notes_of_splits(results: Path, task: str) -> list[str]:
+    """What the splits say of whom they leave out; nothing where the scores were made with other splits."""
+    path = results / "splits" / f"{task}.parquet"
+    return [f"{task}: {note}" for note in store.provenance(path).get("notes", [])] if path.exists() else []
 
 
 def _guess_kind(cells: Mapping[str, Cell]) -> str:
@@ -150,11 +159,15 @@ def _data_sha256(results: Path, datasets: tuple[str, ...], rows: pd.DataFrame) -
 
 
 def model_folders(settings: Report, results: Path, config: Mapping[str, Any]) -> dict[str, Path]:
-    """The model folder behind each row of the table, there or not; a row that the config does not know is its own."""
+    """The model folder behind each row of the table, there or not; a row that the config does not know is its own.
+
+    A row that takes a folder's architecture, and none of its weights, has none.
+    """
     embed = {model: (config.get("embed") or {}).get(model) or {} for model in settings.models}
     return {
         model: Path(about["weights"]) if about.get("weights") else results / "models" / about.get("encoder", model)
         for model, about in embed.items()
+        if about.get("untrained_seed") is None
     }
 
 
@@ -186,7 +199,7 @@ def overlaps(settings: Report, results: Path, config: Mapping[str, Any], tasks: 
 
 def _common(task: Task, seen: Mapping[str, Any]) -> set[str]:
     """The test participants of a task among the pretraining participants (dataset → names)."""
-    return {str(name) for dataset in task.datasets for name in seen.get(dataset) or ()} & task.tested
+    return {str(name) for dataset in task.tested_in for name in seen.get(dataset) or ()} & task.tested
 
 
 def read_qc(results: Path, dataset: str) -> pd.DataFrame:

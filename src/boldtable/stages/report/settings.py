@@ -31,7 +31,8 @@ class Report(Settings):
     baselines: bool | list[str] = Field(
         True,
         description=f"Rows that every table has, before the others: {', '.join(BASELINES)}. true adds them all, a list "
-        "those it names, false none; they read the recipe of qc unless the embed block says otherwise.",
+        "those it names, false none; they read the recipe of qc unless the embed block says otherwise. In a table with "
+        "a fingerprint task true means connectome and connectome-partial.",
     )
     untrained: int = Field(
         UNTRAINED,

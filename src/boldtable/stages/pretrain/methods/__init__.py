@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args
 from pydantic import Discriminator, Tag
 
 from boldtable.errors import SettingsError, nearest
+from boldtable.stages.pretrain.methods.brain_jepa import PretrainBrainJepa
 from boldtable.stages.pretrain.methods.brainlm import PretrainBrainLM
 from boldtable.stages.pretrain.methods.semantoks import PretrainSemantoks
+from boldtable.stages.pretrain.methods.semantoks_mae import PretrainSemantoksMAE
+from boldtable.stages.pretrain.methods.semantoks_simclr import PretrainSemantoksSimCLR
 from boldtable.stages.pretrain.settings import Pretrain
 
 DEFAULT = "semantoks"
@@ -27,6 +30,9 @@ METHODS: dict[str, type[Pretrain]] = {
     name(settings): settings
     for settings in (
         PretrainSemantoks,
+        PretrainSemantoksMAE,
+        PretrainSemantoksSimCLR,
+        PretrainBrainJepa,
         PretrainBrainLM,
     )
 }  # fmt: skip

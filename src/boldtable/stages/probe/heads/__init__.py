@@ -1,0 +1,54 @@
+"""Probes: everything fitted on the training participants, one choice made on the validation participants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from boldtable.stages.probe.heads import choose, knn, logistic, ridge
+from boldtable.stages.probe.heads.choose import Fitted
+from boldtable.stages.probe.heads.prepare import Array, prepare, scale, unseen_sites
+from boldtable.stages.probe.heads.samples import Ints, Part, Samples
+from boldtable.stages.probe.settings import Probe
+
+__all__ = ["Fitted", "Part", "Samples", "fit"]
+
+
+def fit(settings: Probe, samples: Samples, parts: Sequence[Part]) -> Iterator[Fitted]:
+    """The chosen probe of every split, in order.
+
+    Nothing looks at participants outside `train` and `val` but to give what the finished probe says of them. Where no
+    feature varies over the training participants, every probe gives the shares of their classes, or their mean.
+    """
+    if settings.head == "linear-sgd":
+        from boldtable.stages.probe.heads import windows  # torch takes a second: only who trains needs it
+
+        found = windows.fit(settings, samples, parts)
+    else:
+        found = (_one(settings, samples, part) for part in parts)
+    for part, fitted in zip(parts, found, strict=True):
+        seen = part.train if settings.inner_folds is None else np.concatenate([part.train, part.val])
+        unseen = unseen_sites(samples, seen) if settings.harmonise == "site" else []
+        yield replace(fitted, unseen=tuple(unseen))
+
+
+def _one(settings: Probe, samples: Samples, part: Part) -> Fitted:
+    """A probe on one row per participant."""
+
+    def outputs(train: Ints) -> Iterator[tuple[float, Array]]:
+        prepared = prepare(settings, samples, train, part.y, part.n_classes)
+        x = scale(prepared)
+        if not x[train].any():
+            return ((value, choose.constant(part, train)) for value in settings.grid)
+        if settings.head == "knn":
+            return knn.outputs(x, part.y, train, settings.neighbours, part.n_classes, settings.balance)
+        if settings.head == "ridge":
+            return ridge.outputs(x, part.numbers, train, settings.strengths)
+        return logistic.outputs(x, part.classes, train, settings.strengths, part.n_classes, settings.balance)
+
+    if settings.inner_folds is None:
+        return choose.on_validation(outputs, part.y, part.n_classes, part.train, part.val)
+    seen = np.sort(np.concatenate([part.train, part.val]))
+    return choose.nested(outputs, part.y, part.n_classes, seen, part.groups, settings.inner_folds, part.seed)
