@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from boldtable import __version__ as VERSION
 from boldtable.absent import present
 from boldtable.expansion import expand as with_every_row
 from snakemake.utils import validate
+
+os.environ["BOLDTABLE_HOME"] = str(workflow.basedir)  # envs/boldtable.yaml installs from here; --sdm conda copies it
 
 if workflow.is_main_process:
     from boldtable.study import refuse_wrong
