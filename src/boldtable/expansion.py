@@ -70,12 +70,15 @@ def _baselines(config: Block, table: Block) -> list[str]:
     every = _FOR_FINGERPRINTS if tasks else BASELINES
     wanted = setting if _is_list(setting) else every if setting is True else ()
     recipe = qc.get("recipe") if isinstance(qc, dict) else None
-    halves = {"halves": True} if any(task.get("across") == "half" for task in tasks) else {}
+    # Of all tables: a baseline is the same row in each of them.
+    anywhere = _fingerprints(config, {"tasks": list(config.get("probe") or {})})
+    halves = {"halves": True} if any(task.get("across") == "half" for task in anywhere) else {}
     encoders = {config["embed"].get(row, {}).get("encoder") for row in table["models"]}
     first = []
     for baseline in BASELINES:
         if baseline in wanted and (baseline in table["models"] or baseline not in encoders):
-            config["embed"].setdefault(baseline, {"recipe": recipe, "encoder": baseline, **halves})
+            cut = halves if baseline.startswith("connectome") else {}
+            config["embed"].setdefault(baseline, {"recipe": recipe, "encoder": baseline, **cut})
             first.append(baseline)
     return [*first, *(row for row in table["models"] if row not in first)]
 

@@ -43,7 +43,8 @@ CONFIG: dict[str, Any] = {
 # Stops once, as a training does that the cluster takes the node from, and goes on when it is started again.
 STOPS_ONCE = """#!/bin/sh
 if [ "$1" = pretrain ] && [ ! -e stopped ]; then
-  echo "partition $SLURM_JOB_PARTITION, GPUs '$CUDA_VISIBLE_DEVICES', $(squeue -h -j $SLURM_JOB_ID -o %C) processors" > stopped
+  processors=$(squeue -h -j $SLURM_JOB_ID -o %C)
+  echo "partition $SLURM_JOB_PARTITION, GPUs '$CUDA_VISIBLE_DEVICES', $processors processors" > stopped
   exit 75
 fi
 exec "{python}" -m boldtable "$@"

@@ -2,20 +2,26 @@
 
 import hashlib
 import json
+import os
 from functools import cache
 from pathlib import Path
 
 import pyarrow.parquet
 from boldtable import __version__ as VERSION
+from boldtable.absent import present
 from boldtable.expansion import expand as with_every_row
 from snakemake.utils import validate
+
+os.environ["BOLDTABLE_HOME"] = str(workflow.basedir)  # envs/boldtable.yaml installs from here; --sdm conda copies it
 
 if workflow.is_main_process:
     from boldtable.study import refuse_wrong
 
     refuse_wrong(config)
 
-config.update(with_every_row(config))
+run = with_every_row(present(config))
+config.clear()
+config.update(run)
 validate(config, "../schemas/config.schema.json", set_default=False)
 for optional in ("preprocess", "pretrain", "embed", "probe", "report"):
     config.setdefault(optional, {})

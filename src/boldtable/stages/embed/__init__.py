@@ -177,15 +177,32 @@ def _shown(settings: Embed, table: AtlasTable) -> npt.NDArray[np.bool_] | None:
     return shown
 
 
-def import_weights(checkpoint: Path, *, atlas: Path, out: Path, networks: Sequence[str] | None = None) -> None:
+def import_weights(
+    checkpoint: Path,
+    *,
+    atlas: Path,
+    out: Path,
+    networks: Sequence[str] | None = None,
+    order: Sequence[str] | None = None,
+    gradients: Path | None = None,
+) -> None:
     """Write published weights as the model folder `out` for the parcels of `atlas`, whichever known model they are of.
 
-    `checkpoint` is a file or a folder with one: Brain-Semantoks (.pth) or BrainLM (pytorch_model.bin or
-    model.safetensors, config.json beside it where there is one). `networks` (Brain-Semantoks only) names the networks
-    of the atlas table in the order of the checkpoint; None takes those of the built-in atlas. Every tensor of the
-    checkpoint is accounted for; nothing but tensors and plain values is unpickled. Raises `InputError` naming the
-    tensor that is missing, unknown or misshapen, and where the atlas is not the one the weights were learnt on.
+    `checkpoint` is a file or a folder with one: Brain-Semantoks (.pth), BrainLM (pytorch_model.bin or
+    model.safetensors, config.json beside it where there is one) or Brain-JEPA (.pth.tar). `networks` (Brain-Semantoks
+    only) names the networks of the atlas table in the order of the checkpoint; None takes those of the built-in atlas.
+    `order` and `gradients` (Brain-JEPA only) name its parcels in the order of the checkpoint and the file that places
+    them. Every tensor of the checkpoint is accounted for; nothing but tensors and plain values is unpickled. Raises
+    `InputError` naming the tensors that are missing, unknown or misshapen, and where the atlas is not the one the
+    weights were learnt on.
     """
     from boldtable.stages.embed import formats, imports  # torch: who only checks settings need not wait for it
 
-    formats.write(checkpoint, imports.Request(atlas, out, None if networks is None else tuple(networks)))
+    request = imports.Request(
+        atlas,
+        out,
+        networks=None if networks is None else tuple(networks),
+        order=None if order is None else tuple(order),
+        gradients=gradients,
+    )
+    formats.write(checkpoint, request)

@@ -45,6 +45,11 @@ class Network:
         self._spec: InputSpec = self._encoder.spec
         self._length = settings.window_frames or self._spec.n_frames
         self._check(table, made)
+        self._columns = self._spec.columns(table.names)
+        if shown is not None:
+            self._shown = shown[self._columns]
+        if table.n_parcels > len(self._columns):
+            say(f"model '{self._model}' reads {len(self._columns)} of the {table.n_parcels} parcels of '{table.name}'")
         self.size = self._encoder.n_features
         self.features: list[str] | str = f"{self.size} features of model '{self._model}'"
 
@@ -55,7 +60,6 @@ class Network:
                 f"model '{self._model}' was trained on atlas '{spec.atlas}', the tensors have '{table.name}': "
                 "embed with a recipe of the model's atlas"
             )
-        spec.check(table.names, None)
         for about in made:
             normalisation = about["settings"].get("normalise")
             if normalisation != spec.normalisation:
@@ -106,7 +110,7 @@ class Network:
     def _windows(self, row: Row) -> Iterator[tuple[int, float | None, tuple[Floats, Any, Any]]]:
         """Number, start (s) and (signal (parcel, frame), parcel mask, frame mask) of each window of a run."""
         self._check_tr(row)
-        signal, length = row["signal"], self._length
+        signal, length = row["signal"][:, self._columns], self._length
         present = np.isfinite(signal).all(axis=0)
         self._check_missing(row, present)
         clean = np.where(present, signal, np.float32(0)).T
