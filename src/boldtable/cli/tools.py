@@ -47,6 +47,28 @@ def import_weights(
     stage.import_weights(checkpoint, atlas=atlas, out=out, networks=networks, order=order, gradients=gradients)
 
 
+@app.command()
+def reconstruct(
+    weights: Annotated[list[Path], typer.Argument(help="Model folders with a decoder (BrainLM).")],
+    dataset: Annotated[list[str], typer.Option("--dataset", help="Dataset whose kept runs count; may come again.")],
+    out: Annotated[Path, typer.Option("--out", help="The table: .csv or .parquet.")],
+    results: ResultsOption = Path("results"),
+    recipe: RecipeOption = None,
+    settings: Annotated[
+        str,
+        typer.Option("--settings", help="What is hidden: a YAML file, or inline, as {test_mask_ratios: [0.5]}."),
+    ] = "{}",
+) -> None:
+    """Model folders x datasets → R² of what they reconstruct, at several shares hidden."""
+    from boldtable.results import dataset as opened
+    from boldtable.stages import embed as stage
+
+    chosen = [opened(results, name, recipe) for name in dataset]
+    sources = [stage.Source(one.tensors, one.folder / "qc.parquet", one.recipe) for one in chosen]
+    atlas = results / "atlases" / f"{chosen[0].made['atlas']}.parquet"
+    stage.reconstruct(stage.Reconstruct.load(settings), weights=weights, atlas=atlas, sources=sources, out=out)
+
+
 @app.command("gradients")
 def make_gradients(
     dataset: Annotated[list[str], typer.Option("--dataset", help="Dataset whose kept runs count; may come again.")],

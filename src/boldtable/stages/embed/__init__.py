@@ -15,9 +15,10 @@ from boldtable.atlas.table import AtlasTable, load_table
 from boldtable.errors import InputError, SettingsError, nearest
 from boldtable.expansion import BASELINES
 from boldtable.settings import Settings
-from boldtable.stages.embed import encoders, tables
+from boldtable.stages.embed import encoders, reconstruction, tables
+from boldtable.stages.embed.reconstruction import Reconstruct, Source
 
-__all__ = ["Embed", "import_weights", "run"]
+__all__ = ["Embed", "Reconstruct", "Source", "import_weights", "reconstruct", "run"]
 
 OF_TABLES = ("majority", "nuisance", "demographics")  # encoders that look at no signal
 
@@ -175,6 +176,16 @@ def _shown(settings: Embed, table: AtlasTable) -> npt.NDArray[np.bool_] | None:
     if not shown.any():
         raise SettingsError(f"hide_networks leaves no parcel of atlas '{table.name}': leave one network out of it")
     return shown
+
+
+def reconstruct(
+    settings: Reconstruct, *, weights: Sequence[Path], atlas: Path, sources: Sequence[Source], out: Path
+) -> None:
+    """Write R² of what models with a decoder (BrainLM) reconstruct, one row per model, dataset and share hidden.
+
+    `reconstruction.run` says what is counted. `sources` are datasets of one atlas, `out` a .parquet or .csv file.
+    """
+    reconstruction.run(settings, weights, atlas, sources, out)
 
 
 def import_weights(
