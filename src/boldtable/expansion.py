@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from boldtable.errors import SettingsError
 
@@ -49,7 +49,7 @@ def _are_mappings(values: Any) -> bool:
     return all(isinstance(value, dict) for value in values)
 
 
-def _is_list(value: Any) -> bool:
+def _is_list(value: Any) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
@@ -70,12 +70,15 @@ def _baselines(config: Block, table: Block) -> list[str]:
     every = _FOR_FINGERPRINTS if tasks else BASELINES
     wanted = setting if _is_list(setting) else every if setting is True else ()
     recipe = qc.get("recipe") if isinstance(qc, dict) else None
-    halves = {"halves": True} if any(task.get("across") == "half" for task in tasks) else {}
+    # Of all tables: a baseline is the same row in each of them.
+    anywhere = _fingerprints(config, {"tasks": list(config.get("probe") or {})})
+    halves = {"halves": True} if any(task.get("across") == "half" for task in anywhere) else {}
     encoders = {config["embed"].get(row, {}).get("encoder") for row in table["models"]}
     first = []
     for baseline in BASELINES:
         if baseline in wanted and (baseline in table["models"] or baseline not in encoders):
-            config["embed"].setdefault(baseline, {"recipe": recipe, "encoder": baseline, **halves})
+            cut = halves if baseline.startswith("connectome") else {}
+            config["embed"].setdefault(baseline, {"recipe": recipe, "encoder": baseline, **cut})
             first.append(baseline)
     return [*first, *(row for row in table["models"] if row not in first)]
 
@@ -88,26 +91,38 @@ def _fingerprints(config: Block, table: Block) -> list[Block]:
 
 
 def _untrained(config: Block, table: Block, models: list[str]) -> Iterator[str]:
-    """The rows with untrained ones before every trained one that has none yet: the same but for training.
-
-    The first has the weights that its trained model started from, the next those of the seeds after it.
-    """
-    pretrain, embed, n = config["pretrain"], config["embed"], table.get("untrained", UNTRAINED)
+    """The rows with untrained ones before every trained one that has none yet."""
+    n = table.get("untrained", UNTRAINED)
     for row in models:
-        about = embed.get(row, {})
-        encoder, there = about.get("encoder"), re.compile(re.escape(row) + r"-untrained(-\d+)?")
-        trained = pretrain.get(encoder, {}) if isinstance(encoder, str) else {}
-        wanted = trained and trained.get("epochs") != 0 and about.get("snapshot") is None
-        if wanted and isinstance(n, int) and not any(there.fullmatch(other) for other in models):
-            for number in range(n):
-                end = "untrained" if n == 1 else f"untrained-{number + 1}"
-                seed = trained.get("seed", SEED)
-                seed = seed + number if isinstance(seed, int) else seed
-                without_snapshots = {key: value for key, value in trained.items() if key != "snapshots"}
-                pretrain.setdefault(f"{encoder}-{end}", {**without_snapshots, "epochs": 0, "seed": seed})
-                embed.setdefault(f"{row}-{end}", {**about, "encoder": f"{encoder}-{end}"})
+        there = re.compile(re.escape(row) + r"-untrained(-\d+)?")
+        wanted = isinstance(n, int) and not any(there.fullmatch(other) for other in models)
+        for number in range(n if wanted else 0):
+            end = "untrained" if n == 1 else f"untrained-{number + 1}"
+            about = config["embed"].get(f"{row}-{end}") or _untrained_row(config, row, end, number)
+            if about is not None:
+                config["embed"][f"{row}-{end}"] = about
                 yield f"{row}-{end}"
         yield row
+
+
+def _untrained_row(config: Block, row: str, end: str, number: int) -> Block | None:
+    """What embeds as `row` does but for training, its model added where there is none; None if nothing was trained.
+
+    Number 0 of a model that the config trains has the weights from which it started, the next those of later seeds.
+    """
+    about = config["embed"].get(row, {})
+    trained = config["pretrain"].get(str(about.get("encoder")), {})
+    if about.get("snapshot") is not None or about.get("untrained_seed") is not None:
+        return None
+    if about.get("weights"):
+        return {**about, "untrained_seed": SEED + number}
+    if not trained or trained.get("epochs") == 0:
+        return None
+    seed = trained.get("seed", SEED)
+    start = {**trained, "epochs": 0, "seed": seed + number if isinstance(seed, int) else seed}
+    start.pop("snapshots", None)
+    config["pretrain"].setdefault(f"{about['encoder']}-{end}", start)
+    return {**about, "encoder": f"{about['encoder']}-{end}"}
 
 
 def _one_network_at_a_time(config: Block, name: str, table: Block, model: str) -> Iterator[str]:

@@ -11,8 +11,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints
 
+from boldtable.absent import present
 from boldtable.errors import BoldtableError, InputError, SettingsError, nearest
 from boldtable.expansion import BASELINES, expand
+from boldtable.progress import say
 from boldtable.settings import Settings
 from boldtable.stages.clean import Clean
 from boldtable.stages.collect import Collect
@@ -60,8 +62,7 @@ class Study(Settings):
         for name, task in self.probe.items():
             _known(f"probe.{name}.dataset", task.datasets, self.collect, "collect")
         for name, table in self.report.items():
-            rows = [*table.models, table.reference, *table.curves, *(model for pair in table.pairs for model in pair)]
-            _known(f"report.{name}", [*rows, *table.attribution], self.embed, "embed")
+            _known(f"report.{name}", [*table.models, *table.curves, *table.attribution], self.embed, "embed")
             _known(f"report.{name}.tasks", table.tasks, self.probe, "probe")
             self._check_halves(name, [*table.models, *table.curves], table.tasks)
 
@@ -152,6 +153,7 @@ class Study(Settings):
 def refuse_wrong(config: dict[str, Any]) -> None:
     """For the Snakefile: end the program with one line and exit code 2 where a config is wrong."""
     try:
+        config = present(config, say)
         study = Study.parse(config, "config")
         if len(json.dumps(expand(config))) > LONGEST_CONFIG:
             raise SettingsError("config: longer than a command line takes; shorten its lists of names")

@@ -12,7 +12,9 @@ from brain_jepa_case import SMALL, small_encoder, spec_of, window
 
 from boldtable.errors import InputError, SettingsError
 from boldtable.models.base import Encoder
-from boldtable.models.brain_jepa import SIZES, BrainJepa, BrainJepaConfig, brain_jepa_config, initialise
+from boldtable.models.brain_jepa import SIZES, BrainJepa, BrainJepaConfig, brain_jepa_config
+from boldtable.models.brain_jepa_layers import initialise
+from boldtable.models.flops import forward_flops
 from boldtable.models.folder import load_model, save_model
 from boldtable.objectives.joint_embedding import (
     JointEmbedding,
@@ -220,3 +222,13 @@ def test_sizes() -> None:
         assert joint_embedding_config(size).width % brain_jepa_config(size, 450).heads == 0
     with pytest.raises(SettingsError, match=r"gradients of shape \(3, 3\), expected \(6, 3\)"):
         BrainJepa(SMALL, spec_of(SMALL), torch.zeros(3, 3))
+
+
+def test_arithmetic_of_the_published_size() -> None:
+    names = tuple(map(str, range(450)))
+    config = brain_jepa_config("base", 450)
+    with torch.device("meta"):
+        encoder = BrainJepa(config, dataclasses.replace(spec_of(SMALL), parcels=names, networks=names, n_frames=160))
+    assert forward_flops(encoder) / 1e9 == pytest.approx(1511, abs=0.5)
+    assert sum(weight.numel() for weight in encoder.parameters()) == 85_080_960
+    assert forward_flops(encoder, 80) < forward_flops(encoder) / 2

@@ -206,15 +206,15 @@ def test_unknown_size_is_refused() -> None:
         semantoks_config("bse", NETWORKS)
 
 
-def test_the_input_is_checked_by_name() -> None:
+def test_the_input_is_joined_by_name() -> None:
     spec = make_spec(NETWORKS)
-    spec.check(spec.parcels, 2.0)
-    spec.check(spec.parcels, None)
-    with pytest.raises(InputError, match=r"TR 2 s .* the data have TR 0\.72 s"):
-        spec.check(spec.parcels, 0.72)
-    with pytest.raises(InputError, match=r"expects 7 parcels .* the data have 6"):
-        spec.check(spec.parcels[:6], 2.0)
-    with pytest.raises(InputError, match=r"parcel 1 of 7 is 'parcel-1' .* 'parcel-7' in the data"):
-        spec.check(spec.parcels[::-1], 2.0)
+    assert spec.columns(spec.parcels) == [0, 1, 2, 3, 4, 5, 6]
+    assert spec.columns(("another", *spec.parcels[::-1])) == [7, 6, 5, 4, 3, 2, 1]
+    with pytest.raises(InputError, match=r"'parcel-6' \(atlas 'test', 7 parcels\) and 1 more is none of the 5 parcels"):
+        spec.columns(spec.parcels[:5])
+    with pytest.raises(InputError, match="have parcel 'parcel-2' twice"):
+        spec.columns((*spec.parcels[1:], *spec.parcels[1:3]))
+    same = dataclasses.replace(spec, parcels=("a",) * 7)
+    assert same.columns(["a"] * 7) == [0, 1, 2, 3, 4, 5, 6]
     with pytest.raises(InputError, match="one network name per parcel"):
         dataclasses.replace(spec, networks=("vis",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ from test_embed import N_PARCELS, Means, Study, save_tiny
 from boldtable import models, store
 from boldtable.errors import InputError, SettingsError
 from boldtable.models import connectome, demographics, nuisance
+from boldtable.models.brain_jepa import BrainJepa, BrainJepaConfig
+from boldtable.models.tokenizers import LongConvolution, stretched
 from boldtable.stages import embed
 
 NETWORKS = ["Vis", "Vis", "Limbic", "Limbic", "Limbic", "Cont"]
 
 
 @pytest.fixture
-def study(tmp_path: Any) -> Study:
+def study(tmp_path: Path) -> Study:
     return Study(tmp_path, NETWORKS)
 
 
@@ -124,6 +127,29 @@ def test_a_model_without_mask_tokens_is_told_that_parcels_are_missing(
     vectors = np.stack(found["embedding"])
     assert (vectors[:, :2] == -9).all()
     assert (vectors[:, 2:N_PARCELS] != -9).all()
+
+
+def test_random_weights_of_a_seed_in_place_of_those_of_a_folder(study: Study) -> None:
+    trained = save_tiny(study.folder / "tiny", seed=3, networks=tuple(NETWORKS))
+    whole, first = vectors(study), vectors(study, untrained_seed=21)
+    assert not np.allclose(whole, first, atol=1e-2)
+    np.testing.assert_array_equal(vectors(study, untrained_seed=21), first)
+    assert not np.allclose(vectors(study, untrained_seed=22), first, atol=1e-2)
+    np.testing.assert_array_equal(vectors(study, untrained_seed=3), whole)  # as it was made from this seed
+    fresh = models.untrained_model(study.folder / "tiny", 21)
+    assert fresh.spec == trained.spec
+    norms = [layer.norm for layer in fresh.modules() if isinstance(layer, LongConvolution)]
+    kernels = [layer.scales for layer in fresh.modules() if isinstance(layer, LongConvolution)]
+    for norm, scales in zip(norms, kernels, strict=True):  # what belongs to the weights goes with them
+        torch.testing.assert_close(norm, stretched(list(scales)).norm(dim=-1, keepdim=True))
+
+
+def test_what_no_seed_alters_is_taken_from_the_folder(tmp_path: Path) -> None:
+    spec = Means(networks=tuple(NETWORKS)).spec
+    config = BrainJepaConfig(N_PARCELS, window_frames=20, patch_frames=5, n_components=3, width=8, depth=1, heads=2)
+    gradients = torch.randn(N_PARCELS, 3)
+    models.save_model(tmp_path, BrainJepa(config, spec, gradients), "# card")
+    torch.testing.assert_close(models.untrained_model(tmp_path, 5).gradients, gradients)
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ class Means:
 
     def embed(self, x: torch.Tensor, parcel_mask: torch.Tensor, frame_mask: torch.Tensor) -> torch.Tensor:
         assert x.dtype == torch.float32
-        assert x.shape == (len(x), N_PARCELS, self.spec.n_frames)
+        assert x.shape == (len(x), len(self.spec.parcels), self.spec.n_frames)
         assert torch.isfinite(x).all()
         self.batches.append(len(x))
         mean = (x * frame_mask[:, None]).sum(-1) / frame_mask.sum(-1)[:, None]
@@ -176,7 +176,10 @@ def test_window_starts() -> None:
     ("changes", "message"),
     [
         ({"atlas": "a424"}, "trained on atlas 'a424', the tensors have 'toy'"),
-        ({"parcels": tuple(f"p{i}" for i in (1, 0, 2, 3, 4, 5))}, "parcel 1 of 6 is 'p1' for the model"),
+        (
+            {"parcels": tuple(f"p{i}" for i in (0, 1, 2, 3, 4, 9))},
+            "the model's parcel 'p9' .* is none of the 6 parcels",
+        ),
         ({"tr_s": 0.72}, r"trained at TR 0\.72 s, aurora sub-01 .* has TR 2 s"),
         ({"tr_s": None}, "trained at TR unknown"),
         ({"normalisation": "robust"}, "expects 'robust' normalisation .* have 'zscore'"),
@@ -265,6 +268,23 @@ def save_tiny(folder: Path, seed: int = 0, **changes: Any) -> Any:
         encoder = Semantoks(semantoks_config("tiny", spec.networks, window_frames=20, patch_frames=5), spec).eval()
     models.save_model(folder, encoder, "# card")
     return encoder
+
+
+def test_parcels_are_joined_by_name(
+    study: Study, load: Callable[[Any], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model with five of the six parcels, in another order, reads its own."""
+    study.of("03")["signal"][:, 4] = np.nan
+    whole = Means()
+    load(whole)
+    expected = np.stack(study.embed("model")["embedding"])
+    mine = [4, 0, 5, 2, 1]
+    fewer = Means(parcels=tuple(f"p{i}" for i in mine), networks=("net",) * 5)
+    fewer.n_features = 7
+    load(fewer)
+    found = np.stack(study.embed("model")["embedding"])
+    np.testing.assert_array_equal(found[:, :5], expected[:, mine])
+    assert "reads 5 of the 6 parcels of 'toy'" in capsys.readouterr().err
 
 
 def vectors(study: Study, **settings: Any) -> np.ndarray:

@@ -88,6 +88,15 @@ def test_untrained_models_and_snapshots_have_no_untrained_twin(config: dict[str,
     assert models(config, models=["raw", "half"], baselines=False) == ["raw", "half"]
 
 
+def test_weights_made_elsewhere_have_random_ones_beside_them(config: dict[str, Any]) -> None:
+    config["embed"]["published"] = {"recipe": "other", "weights": "weights/published"}
+    found = models(config, models=["published"], baselines=False, untrained=2)
+    assert found == ["published-untrained-1", "published-untrained-2", "published"]
+    rows = expand(config)["embed"]
+    assert rows["published-untrained-2"] == {**config["embed"]["published"], "untrained_seed": SEED + 1}
+    Study.parse(config | {"report": {"main": {**config["report"]["main"], "reference": "published"}}}).check()
+
+
 def test_baselines_are_chosen_or_switched_off(config: dict[str, Any]) -> None:
     assert models(config, baselines=False, untrained=0) == ["mine"]
     assert models(config, baselines=["connectome", "majority"]) == ["majority", "connectome", "mine"]

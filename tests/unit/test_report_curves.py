@@ -67,7 +67,7 @@ def test_points_are_the_means_of_the_scores(tmp_path: Path) -> None:
 
     task = read_task(build(tmp_path), tmp_path, "sex", {})
     found = curves.points(task, {"at-0": 0, "at-90": 90}, 0.95)
-    assert found["step"].tolist() == [0, 90]
+    assert found["x"].tolist() == [0, 90]
     assert found["mean"].tolist() == pytest.approx([0.61, 0.67])
     assert (found["ci_low"] < found["mean"]).all()
 
@@ -87,7 +87,7 @@ def test_imported_weights_are_described_where_they_lie(tmp_path: Path) -> None:
 def test_participants_are_found_in_what_pretrain_writes(tmp_path: Path) -> None:
     settings = build(tmp_path)
     cohort: Any = SimpleNamespace(fingerprint="f", participants={"aurora": ["00", "01", "99"]})
-    trained = Pretrain(recipe="r", datasets=["aurora"])
+    trained = Pretrain.parse({"recipe": "r", "datasets": ["aurora"]})
     store.write_text(tmp_path / "models/semantoks/data.json", card.seen(trained, cohort))
     run(settings, tmp_path)
     assert "semantoks was pretrained on recordings, not on targets, of test participants: 2 of 40 (sex)" in (

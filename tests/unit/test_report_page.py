@@ -12,9 +12,11 @@ import pytest
 import yaml
 from test_report import CONFIG, DATASETS, build, write_model, write_qc
 
+from boldtable import store
 from boldtable.stages import report
 
 EVIL = "<script>alert('x')</script><img src=x onerror=alert(1)>\"'&--> {{ 7*7 }} $a$"
+PROVENANCE = store.Provenance("qc")
 VOID = {"meta", "link", "br", "img", "use"}
 
 
@@ -52,7 +54,10 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page whose ledger, config, title and table name are hostile."""
     results = tmp_path_factory.mktemp("results")
     settings = build(results).model_copy(update={"title": EVIL, "tasks": ["aurora-sex", "borealis-age"]})
-    report.ledger([write_qc(results, dataset, reason=EVIL) for dataset in DATASETS], results / "ledger.parquet")
+    tables = [write_qc(results, dataset, reason=EVIL) for dataset in DATASETS]
+    qc = store.frame(tables[0], "qc")
+    store.write(tables[0], "qc", qc.assign(participant=[EVIL, *qc["participant"][1:]]).assign(status="odd"), PROVENANCE)
+    report.ledger(tables, results / "ledger.parquet")
     write_model(results, "semantoks", steps=5000)
     (results / "config.yaml").write_text(yaml.safe_dump(CONFIG | {"note": EVIL}))
     report.run(settings, EVIL, results, results / "config.yaml", results / "page")

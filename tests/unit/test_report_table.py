@@ -113,7 +113,7 @@ def test_models_tested_on_different_people_are_compared_on_those_they_share(tmp_
         in text
     )
     drop(path, {f"{i:02d}" for i in range(PEOPLE) if i != 5})
-    with pytest.raises(InputError, match=r"'sex': its models share no test participant in split 0 \(connectome 30"):
+    with pytest.raises(InputError, match=r"'sex': its models share no test participant in split 1 \(connectome 30"):
         run(tmp_path, Report(models=["connectome", "nuisance"], tasks=["sex"]))
 
 

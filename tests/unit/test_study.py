@@ -98,9 +98,15 @@ def test_a_task_names_datasets_and_lists_that_are_there(blocks, tmp_path, monkey
 
 def test_halves_are_compared_where_they_are_embedded(blocks):
     blocks["probe"]["halves"] = {"dataset": "my_dataset", "kind": "fingerprint", "across": "half"}
-    blocks["embed"]["connectome"] = {"recipe": "semantoks", "encoder": "connectome"}
-    blocks["report"] = {"halves": {"models": ["connectome"], "tasks": ["halves"], "baselines": False}}
-    with pytest.raises(SettingsError, match=r"task 'halves' compares the halves.*embed\.connectome embeds whole runs"):
+    blocks["embed"]["mine"] = {"recipe": "semantoks", "encoder": "connectome"}
+    blocks["report"] = {
+        "main": {"models": [], "tasks": ["my_dataset-sex"]},
+        "halves": {"models": ["mine"], "tasks": ["halves"], "reference": "connectome-partial"},
+    }
+    with pytest.raises(SettingsError, match=r"task 'halves' compares the halves.*embed\.mine embeds whole runs"):
         Study.parse(blocks).check()
-    blocks["embed"]["connectome"]["halves"] = True
-    Study.parse(blocks).check()
+    blocks["embed"]["mine"]["halves"] = True
+    study = Study.parse(blocks)
+    study.check()
+    cut = [name for name, row in study.embed.items() if row.halves]
+    assert cut == ["mine", "connectome", "connectome-partial", "connectome-tangent"]

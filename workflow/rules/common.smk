@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 from boldtable import __version__ as VERSION
+from boldtable.absent import present
 from boldtable.expansion import expand as with_every_row
 from snakemake.utils import validate
 
@@ -18,7 +19,9 @@ if workflow.is_main_process:
 
     refuse_wrong(config)
 
-config.update(with_every_row(config))
+run = with_every_row(present(config))
+config.clear()
+config.update(run)
 validate(config, "../schemas/config.schema.json", set_default=False)
 for optional in ("preprocess", "pretrain", "embed", "probe", "report"):
     config.setdefault(optional, {})

@@ -24,16 +24,53 @@ def import_weights(
             "those of the built-in atlas if not given."
         ),
     ] = None,
+    order_volume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Brain-JEPA: label image of Schaefer's 400 parcels in 17-network order (or of all 450, Tian's first): "
+            "which parcel is which is told by the voxels shared with the atlas's image."
+        ),
+    ] = None,
+    gradients: Annotated[
+        Path | None, typer.Option(help="Brain-JEPA: the authors' gradients (CSV), or a file of boldtable gradients.")
+    ] = None,
 ) -> None:
     """A published checkpoint → a model folder, every tensor of it accounted for."""
     from boldtable.stages import embed as stage
 
     networks = None if network_order is None else [name.strip() for name in network_order.split(",")]
-    stage.import_weights(checkpoint, atlas=atlas, out=out, networks=networks)
+    order = None
+    if order_volume is not None:
+        from boldtable.atlas.match import brain_jepa_order
+
+        order = brain_jepa_order(atlas, order_volume)
+    stage.import_weights(checkpoint, atlas=atlas, out=out, networks=networks, order=order, gradients=gradients)
 
 
 @app.command()
-def gradients(
+def reconstruct(
+    weights: Annotated[list[Path], typer.Argument(help="Model folders with a decoder (BrainLM).")],
+    dataset: Annotated[list[str], typer.Option("--dataset", help="Dataset whose kept runs count; may come again.")],
+    out: Annotated[Path, typer.Option("--out", help="The table: .csv or .parquet.")],
+    results: ResultsOption = Path("results"),
+    recipe: RecipeOption = None,
+    settings: Annotated[
+        str,
+        typer.Option("--settings", help="What is hidden: a YAML file, or inline, as {test_mask_ratios: [0.5]}."),
+    ] = "{}",
+) -> None:
+    """Model folders x datasets → R² of what they reconstruct, at several shares hidden."""
+    from boldtable.results import dataset as opened
+    from boldtable.stages import embed as stage
+
+    chosen = [opened(results, name, recipe) for name in dataset]
+    sources = [stage.Source(one.tensors, one.folder / "qc.parquet", one.recipe) for one in chosen]
+    atlas = results / "atlases" / f"{chosen[0].made['atlas']}.parquet"
+    stage.reconstruct(stage.Reconstruct.load(settings), weights=weights, atlas=atlas, sources=sources, out=out)
+
+
+@app.command("gradients")
+def make_gradients(
     dataset: Annotated[list[str], typer.Option("--dataset", help="Dataset whose kept runs count; may come again.")],
     out: Annotated[Path, typer.Option("--out", help="The gradients with parcel names and provenance (.parquet).")],
     results: ResultsOption = Path("results"),

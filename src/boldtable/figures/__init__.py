@@ -4,7 +4,7 @@ Figures are deterministic (no dates, fixed hash salt, no random jitter) and use 
 that a page can exchange them for its own light and dark ones. Names are drawn as they are, never as mathematics.
 """
 
-from boldtable.figures.benchmark import LOSSES, MAX_POINTS, dots, token_similarity, training_curves
+from boldtable.figures.benchmark import LOSSES, MAX_POINTS, dots, networks, rising, token_similarity, training_curves
 from boldtable.figures.brain import glass_brain
 from boldtable.figures.quality import coverage, minutes, motion, qcfc, qcfc_distance
 from boldtable.figures.run import carpet, displacement, frames_axis
@@ -24,9 +24,11 @@ __all__ = [
     "glass_brain",
     "minutes",
     "motion",
+    "networks",
     "png",
     "qcfc",
     "qcfc_distance",
+    "rising",
     "stack",
     "svg",
     "token_similarity",

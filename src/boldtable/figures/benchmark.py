@@ -40,6 +40,40 @@ def dots(ax: Axes, scores: pd.DataFrame, summary: pd.DataFrame, chance: float | 
     ax.grid(visible=False, axis="y")
 
 
+def rising(ax: Axes, found: pd.DataFrame, chance: float | None, dots: pd.DataFrame | None = None) -> None:
+    """Means against `x` as a line, their intervals as a band, single models as faint dots, chance as a broken line.
+
+    `found` has x, mean, ci_low and ci_high in the order of x; `dots` has x and mean.
+    """
+    x, mean, low, high = (found[name].to_numpy(dtype=float) for name in ("x", "mean", "ci_low", "ci_high"))
+    if np.isfinite(low).any():
+        ax.fill_between(x, low, high, color=COLOURS["one"], alpha=0.13, linewidth=0)
+    if dots is not None:
+        ax.scatter(dots["x"], dots["mean"], s=14, color=COLOURS["one"], alpha=0.45, linewidths=0, zorder=3)
+    ax.plot(x, mean, color=COLOURS["one"], marker="o", markersize=4, zorder=4)
+    if chance is not None:
+        ax.axhline(chance, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+
+
+def networks(ax: Axes, found: pd.DataFrame, whole: float, chance: float | None) -> None:
+    """Per network, first on top: the score with no other network (`only`) and without this one (`hidden`).
+
+    `found` has network, only and hidden (NaN where there is none); the line is the score with every network.
+    """
+    rows = np.arange(len(found))
+    only, hidden = (found[name].to_numpy(dtype=float) for name in ("only", "hidden"))
+    ax.hlines(rows, only, hidden, color=COLOURS["line"], linewidth=2.5, zorder=2)
+    ax.axvline(whole, color=COLOURS["ink"], linewidth=1.1, zorder=1)
+    ax.scatter(only, rows, s=34, color=COLOURS["two"], edgecolors=COLOURS["paper"], linewidths=1, zorder=4)
+    ax.scatter(hidden, rows, s=34, color=COLOURS["one"], edgecolors=COLOURS["paper"], linewidths=1, zorder=3)
+    if chance is not None:
+        ax.axvline(chance, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    ax.set_yticks(rows, [str(name) for name in found["network"]])
+    ax.tick_params(axis="y", labelcolor=COLOURS["ink"])
+    ax.set_ylim(len(found) - 0.45, -0.55)
+    ax.grid(visible=False, axis="y")
+
+
 def training_curves(ax: Axes, frame: pd.DataFrame) -> None:
     """The total loss and its parts against the step, epoch means over faint steps; draws the `LOSSES` there are."""
     parts = {label: column for column, label in reversed(LOSSES.items()) if _has_values(frame, column)}

@@ -5,6 +5,6 @@
 """
 
 from boldtable.models.base import Encoder, InputSpec, MaskingEncoder
-from boldtable.models.folder import load_model, save_model
+from boldtable.models.folder import load_model, save_model, untrained_model
 
-__all__ = ["Encoder", "InputSpec", "MaskingEncoder", "load_model", "save_model"]
+__all__ = ["Encoder", "InputSpec", "MaskingEncoder", "load_model", "save_model", "untrained_model"]

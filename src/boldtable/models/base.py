@@ -11,9 +11,6 @@ from torch import Tensor
 
 from boldtable.errors import InputError, nearest
 
-# Repetition times closer than this are the same: headers round to the microsecond or the millisecond.
-_SAME_TR_S = 1e-3
-
 
 @dataclass(frozen=True)
 class InputSpec:
@@ -47,30 +44,26 @@ class InputSpec:
         """Read back `to_dict`; a missing or unknown key raises `InputError` naming it."""
         return cls(**checked_fields(cls, values, "input specification"))
 
-    def check(self, other_atlas_parcels: Sequence[str], tr_s: float | None) -> None:
-        """Raise `InputError` naming both sides where the data's parcels, their order or the TR differ.
+    def columns(self, names: Sequence[str]) -> list[int]:
+        """Return where each of the model's parcels stands among the parcels `names` of the data.
 
-        A repetition time unknown on either side is not compared: that is stated where the tensors were made.
+        They are joined by name, so that the data may have them in another order, and further ones. Raises `InputError`
+        naming the first one that the data lack, or have twice in another order than the model.
         """
-        self._check_parcels(tuple(other_atlas_parcels))
-        if self.tr_s is not None and tr_s is not None and abs(self.tr_s - tr_s) > _SAME_TR_S:
+        if tuple(names) == self.parcels:
+            return list(range(len(names)))
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if list(names).count(name) > 1)
+            raise InputError(f"the data have parcel '{twice}' twice, so that none can be told by its name; rename them")
+        places = {name: place for place, name in enumerate(names)}
+        lacking = [name for name in self.parcels if name not in places]
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
             raise InputError(
-                f"the model was trained at TR {self.tr_s:g} s (recipe '{self.recipe}'), the data have TR {tr_s:g} s; "
-                f"clean the data with target_tr_s: {self.tr_s:g}"
+                f"the model's parcel '{lacking[0]}' (atlas '{self.atlas}', {len(self.parcels)} parcels){more} is none "
+                f"of the {len(names)} parcels of the data; parcellate the data with the model's atlas"
             )
-
-    def _check_parcels(self, parcels: tuple[str, ...]) -> None:
-        if len(parcels) != len(self.parcels):
-            raise InputError(
-                f"the model expects {len(self.parcels)} parcels of atlas '{self.atlas}', the data have {len(parcels)}; "
-                "parcellate the data with the model's atlas"
-            )
-        for index, (ours, theirs) in enumerate(zip(self.parcels, parcels, strict=True)):
-            if ours != theirs:
-                raise InputError(
-                    f"parcel {index + 1} of {len(parcels)} is '{ours}' for the model (atlas '{self.atlas}') but "
-                    f"'{theirs}' in the data; bring the data into the model's parcel order"
-                )
+        return [places[name] for name in self.parcels]
 
 
 @runtime_checkable

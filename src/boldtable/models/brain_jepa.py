@@ -10,19 +10,28 @@ Tokens of parcels or patches without data are left out of attention and of the m
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from boldtable.errors import SettingsError, nearest
 from boldtable.models.base import InputSpec, checked_fields
-from boldtable.models.layers import Block, sincos_positions
+from boldtable.models.brain_jepa_layers import (
+    EPS,
+    STD,
+    GradientPositions,
+    attended,
+    check_width,
+    initialise,
+    jepa_blocks,
+    rows_of,
+    through,
+    tokens_at,
+)
 
 # width, depth, heads of the encoder, then width and depth of the predictor; small, base and large are published.
 SIZES: dict[str, tuple[int, int, int, int, int]] = {
@@ -31,8 +40,6 @@ SIZES: dict[str, tuple[int, int, int, int, int]] = {
     "base": (768, 12, 12, 384, 6),
     "large": (1024, 24, 16, 384, 6),
 }
-_EPS = 1e-6  # of every layer norm
-_STD = 0.02  # of the initial weights
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,7 @@ class BrainJepaConfig:
             raise SettingsError(
                 f"brain-jepa: window_frames {self.window_frames} must be a multiple of patch_frames {self.patch_frames}"
             )
-        if self.width % 4 or self.width % self.heads:
-            raise SettingsError(f"brain-jepa: width {self.width} must be a multiple of 4 and of heads ({self.heads})")
+        check_width(self.width, self.heads)
 
     @property
     def n_patches(self) -> int:
@@ -86,28 +92,6 @@ def brain_jepa_config(
     return BrainJepaConfig(n_parcels, window_frames, patch_frames, n_components, width, depth, heads)
 
 
-class GradientPositions(nn.Module):
-    """Positions (parcel, patch, width): time in the first half of the channels, place in the second."""
-
-    def __init__(self, width: int, n_components: int) -> None:
-        super().__init__()
-        self.place = nn.Linear(n_components, width // 2)
-
-    def forward(self, gradients: Tensor, n_patches: int) -> Tensor:
-        """Return the positions for `gradients` (parcel, component).
-
-        The places of all parcels together are scaled to [-1, 1] by their smallest and largest value at every call, as
-        in the authors' code; gradients flow through both. In float32.
-        """
-        with torch.autocast(gradients.device.type, enabled=False):
-            places: Tensor = self.place(gradients)
-            low, high = places.min(), places.max()
-            places = 2 * (places - low) / (high - low).clamp(min=torch.finfo(places.dtype).tiny) - 1
-        times = sincos_positions(n_patches, places.shape[1], places.device).to(places.dtype)
-        grid = (len(places), n_patches, -1)
-        return torch.cat([times.expand(grid), places[:, None].expand(grid)], dim=-1)
-
-
 class BrainJepa(nn.Module):
     """The encoder. Windows (batch, parcel, frame) in, tokens (batch, parcel·patch, width) out; there is no CLS token.
 
@@ -127,8 +111,8 @@ class BrainJepa(nn.Module):
             raise SettingsError(f"brain-jepa: gradients of shape {tuple(gradients.shape)}, expected {shape}")
         self.patch = nn.Linear(config.patch_frames, config.width)
         self.positions = GradientPositions(config.width, config.n_components)
-        self.blocks = _blocks(config.width, config.heads, config.depth)
-        self.norm = nn.LayerNorm(config.width, eps=_EPS)
+        self.blocks = jepa_blocks(config.width, config.heads, config.depth)
+        self.norm = nn.LayerNorm(config.width, eps=EPS)
         self.register_buffer("gradients", torch.zeros(shape) if gradients is None else gradients.float().clone())
         initialise(self)
 
@@ -222,15 +206,14 @@ class Predictor(nn.Module):
 
     def __init__(self, config: BrainJepaConfig, width: int, depth: int) -> None:
         super().__init__()
-        if width % 4 or width % config.heads:
-            raise SettingsError(f"brain-jepa: predictor width {width} must be a multiple of 4 and of {config.heads}")
+        check_width(width, config.heads)
         self.spare_memory = False
         self.embed = nn.Linear(config.width, width)
         self.positions = GradientPositions(width, config.n_components)
         self.mask_token = nn.Parameter(torch.empty(1, width))
-        nn.init.trunc_normal_(self.mask_token, std=_STD)
-        self.blocks = _blocks(width, config.heads, depth)
-        self.norm = nn.LayerNorm(width, eps=_EPS)
+        nn.init.trunc_normal_(self.mask_token, std=STD)
+        self.blocks = jepa_blocks(width, config.heads, depth)
+        self.norm = nn.LayerNorm(width, eps=EPS)
         self.project = nn.Linear(width, config.width)
         initialise(self)
 
@@ -248,53 +231,3 @@ class Predictor(nn.Module):
         x = torch.cat([wanted, self.embed(context) + rows_of(positions, kept)], dim=1)
         x = through(self.blocks, x, keys, targets.shape[1], self.spare_memory)
         return self.project(self.norm(x))  # type: ignore[no-any-return]
-
-
-def _blocks(width: int, heads: int, depth: int) -> nn.ModuleList:
-    return nn.ModuleList(Block(width, heads, 4 * width, qkv_bias=True, eps=_EPS) for _ in range(depth))
-
-
-def through(
-    blocks: Iterable[nn.Module], x: Tensor, keys: Tensor | None, rows: int | None = None, spare_memory: bool = False
-) -> Tensor:
-    """Return `x` after all blocks, the last one for its first `rows` tokens alone; None: for all."""
-    *others, last = blocks
-    for block, wanted in [*((block, None) for block in others), (last, rows)]:
-        spared = spare_memory and torch.is_grad_enabled()
-        x = checkpoint(block, x, keys, wanted, use_reentrant=False) if spared else block(x, keys, wanted)
-    return x
-
-
-def attended(present: Tensor | None, batch: int) -> Tensor | None:
-    """Return which tokens may be attended to, (batch, token); a window without data keeps all, to stay finite."""
-    if present is None:
-        return None
-    present = present.expand(batch, -1)
-    return present | ~present.any(dim=1, keepdim=True)
-
-
-def tokens_at(tokens: Tensor, places: Tensor) -> Tensor:
-    """Return the tokens of each window at its own `places` (batch, place), (batch, place, width)."""
-    return tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))
-
-
-def rows_of(table: Tensor, places: Tensor) -> Tensor:
-    """Return the rows of `table` (row, width) at `places` (batch, place), (batch, place, width)."""
-    return table.index_select(0, places.flatten()).view(*places.shape, -1)
-
-
-@torch.no_grad()
-def initialise(module: nn.Module, rescale: bool = False) -> None:
-    """Draw the linear layers of encoder or predictor anew: truncated normal (0.02), biases zero.
-
-    With `rescale` the two layers that end the branches of block l are divided by sqrt(2 l). The authors' code does
-    that too, but draws all weights anew afterwards: their models started without it.
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=_STD)
-            nn.init.zeros_(layer.bias)
-    blocks = [part for part in module.modules() if isinstance(part, Block)]
-    for number, block in enumerate(blocks, 1) if rescale else ():
-        block.attn.proj.weight.div_(math.sqrt(2 * number))
-        cast(nn.Linear, block.mlp[2]).weight.div_(math.sqrt(2 * number))

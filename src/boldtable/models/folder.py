@@ -106,11 +106,30 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Encode
     """
     folder = Path(folder)
     kind, architecture, spec = _read_config(folder / CONFIG)
-    # Building draws random weights that the file then replaces; the caller's random state is left as it was.
-    with torch.random.fork_rng(devices=[]):
-        encoder = KINDS[kind].from_config(architecture, spec)
+    encoder = _fresh(kind, architecture, spec, seed=0)  # weights that the file then replaces
     encoder.load_state_dict(_read_weights(folder / WEIGHTS, encoder.state_dict()))
     return encoder.to(device).eval()  # type: ignore[return-value]
+
+
+def untrained_model(folder: str | Path, seed: int, device: str | torch.device = "cpu") -> Encoder:
+    """Return what `load_model` does, but with the random weights of `seed`: all that the architecture alone gives.
+
+    What no seed alters is no weight (coordinates, gradients) and is taken from the folder.
+    """
+    folder = Path(folder)
+    kind, architecture, spec = _read_config(folder / CONFIG)
+    encoder, other = (_fresh(kind, architecture, spec, one) for one in (seed, seed + 1))
+    stored, others = _read_weights(folder / WEIGHTS, encoder.state_dict()), dict(other.named_buffers())
+    same = [name for name, value in encoder.named_buffers() if name in stored and torch.equal(value, others[name])]
+    encoder.load_state_dict({**encoder.state_dict(), **{name: stored[name] for name in same}})
+    return encoder.to(device).eval()  # type: ignore[return-value]
+
+
+def _fresh(kind: str, architecture: Mapping[str, Any], spec: InputSpec, seed: int) -> nn.Module:
+    """An encoder with the random weights of a seed; the caller's random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return KINDS[kind].from_config(architecture, spec)
 
 
 def _read_config(path: Path) -> tuple[str, Mapping[str, Any], InputSpec]:

@@ -56,3 +56,8 @@ def global_sum(x: Tensor) -> Tensor:
     total = x.detach().clone()
     distributed.all_reduce(total)
     return total + world * (x - x.detach())
+
+
+def precise(x: Tensor) -> Tensor:
+    """Return `x` in float32 where it is of half precision, else as it is."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

@@ -18,12 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from boldtable.errors import SettingsError, nearest
 from boldtable.models.layers import Rows, varying
 from boldtable.models.semantoks import Semantoks
 from boldtable.objectives.base import Batch, Objective
 from boldtable.objectives.coding_rate import coding_rate, global_sum
-from boldtable.objectives.heads import ProjectionHead
+from boldtable.objectives.heads import ProjectionHead, head_size
 from boldtable.objectives.monitors import effective_rank, token_similarity
 
 
@@ -45,17 +44,11 @@ class DistillationConfig:
     coding_eps: float = 0.05
 
 
-# Hidden and output width of the projection head for each size of the encoder; base is published.
-_HEADS: dict[str, tuple[int, int]] = {"tiny": (128, 64), "small": (512, 128), "base": (1024, 128)}
-
-
 def distillation_config(
     size: str, cls_weight: float = 1.0, mask_weight: float = 0.5, compression_weight: float = 1.0
 ) -> DistillationConfig:
     """Return the objective for an encoder of this size; an unknown size raises `SettingsError`."""
-    if size not in _HEADS:
-        raise SettingsError(f"self-distillation: unknown size '{size}'{nearest(size, _HEADS)}")
-    hidden, projection = _HEADS[size]
+    hidden, projection = head_size(size)
     return DistillationConfig(hidden, projection, cls_weight, mask_weight, compression_weight)
 
 

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from boldtable.errors import SettingsError, nearest
+from boldtable.objectives.coding_rate import precise
+
+# Hidden and output width for each size of the encoder; base is published.
+_SIZES: dict[str, tuple[int, int]] = {"tiny": (128, 64), "small": (512, 128), "base": (1024, 128)}
+
+
+def head_size(size: str) -> tuple[int, int]:
+    """Return hidden and output width for an encoder of this size; an unknown size raises `SettingsError`."""
+    if size not in _SIZES:
+        raise SettingsError(f"projection head: unknown size '{size}'{nearest(size, _SIZES)}")
+    return _SIZES[size]
 
 
 class ProjectionHead(nn.Module):
@@ -20,5 +32,4 @@ class ProjectionHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return projections of unit length; float32 also under autocast."""
-        y: Tensor = self.mlp(x)
-        return functional.normalize(y.float() if y.dtype in (torch.bfloat16, torch.float16) else y, dim=-1)
+        return functional.normalize(precise(self.mlp(x)), dim=-1)

@@ -18,7 +18,8 @@ from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from boldtable.errors import SettingsError, nearest
-from boldtable.models.brain_jepa import SIZES, BrainJepa, Predictor, attended, initialise, tokens_at
+from boldtable.models.brain_jepa import SIZES, BrainJepa, Predictor
+from boldtable.models.brain_jepa_layers import attended, initialise, tokens_at
 from boldtable.objectives.base import Batch, Objective
 from boldtable.objectives.coding_rate import global_sum
 from boldtable.objectives.monitors import effective_rank, token_similarity

@@ -108,6 +108,13 @@ def _gradients(size: int) -> list[tuple[str, pa.DataType]]:
     return [("index", _INT), ("name", _TEXT), *((f"gradient_{number + 1}", _FLOAT) for number in range(size))]
 
 
+def _reconstruction(_: int) -> list[tuple[str, pa.DataType]]:
+    return [
+        *((name, _TEXT) for name in ("model", "dataset")), ("test_mask_ratio", _FLOAT), ("r2", _FLOAT), ("mse", _FLOAT),
+        ("n_runs", _INT),
+    ]  # fmt: skip
+
+
 _ARTEFACTS: dict[str, Callable[[int], list[tuple[str, pa.DataType]]]] = {
     "runs": _runs,
     "participants": _participants,
@@ -123,6 +130,7 @@ _ARTEFACTS: dict[str, Callable[[int], list[tuple[str, pa.DataType]]]] = {
     "ledger": _ledger,
     "atlas": _atlas,
     "gradients": _gradients,
+    "reconstruction": _reconstruction,
 }
 OPEN = {"participants"}  # further columns (phenotypes) are kept as given
 

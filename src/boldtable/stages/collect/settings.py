@@ -31,6 +31,11 @@ class Collect(Settings):
     """Where one dataset lies and which of its runs are wanted."""
 
     derivatives: Path = Field(description="Folder of fMRIPrep derivatives or of ready parcel series; never written to.")
+    optional: bool = Field(
+        False,
+        description="Where the folder is missing or empty, leave the dataset out, its tasks with it, and say so in the "
+        "table; false: stop.",
+    )
     participants: Path | None = Field(
         None,
         description="participants.tsv; looked for in the derivatives folder and the two folders above it when null.",

@@ -15,9 +15,10 @@ from boldtable.atlas.table import AtlasTable, load_table
 from boldtable.errors import InputError, SettingsError, nearest
 from boldtable.expansion import BASELINES
 from boldtable.settings import Settings
-from boldtable.stages.embed import encoders, tables
+from boldtable.stages.embed import encoders, reconstruction, tables
+from boldtable.stages.embed.reconstruction import Reconstruct, Source
 
-__all__ = ["Embed", "import_weights", "run"]
+__all__ = ["Embed", "Reconstruct", "Source", "import_weights", "reconstruct", "run"]
 
 OF_TABLES = ("majority", "nuisance", "demographics")  # encoders that look at no signal
 
@@ -41,6 +42,12 @@ class Embed(Settings):
         ge=0,
         description="Which of the model's snapshots is taken, from 0 (before the first step); null takes the finished "
         "model.",
+    )
+    untrained_seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**32,
+        description="Random weights of this seed in place of the model's own: what its architecture alone gives.",
     )
     hide_networks: list[str] = Field(
         [],
@@ -83,9 +90,15 @@ class Embed(Settings):
     def _one_encoder(self) -> Self:
         if (self.encoder is None) == (self.weights is None):
             raise ValueError("give either encoder or weights")
-        only = [name for name in ("snapshot", "pooling", "window_frames") if getattr(self, name) is not None]
+        only = [
+            name
+            for name in ("snapshot", "untrained_seed", "pooling", "window_frames")
+            if getattr(self, name) is not None
+        ]
         if self.encoder in BASELINES and only:
             raise ValueError(f"encoder '{self.encoder}' has no weights, so it takes no {only[0]}")
+        if self.snapshot is not None and self.untrained_seed is not None:
+            raise ValueError("give either snapshot or untrained_seed")
         if self.hide_networks and self.only_networks:
             raise ValueError("give either hide_networks or only_networks")
         if self.encoder in OF_TABLES and (self.hide_networks or self.only_networks):
@@ -165,15 +178,42 @@ def _shown(settings: Embed, table: AtlasTable) -> npt.NDArray[np.bool_] | None:
     return shown
 
 
-def import_weights(checkpoint: Path, *, atlas: Path, out: Path, networks: Sequence[str] | None = None) -> None:
+def reconstruct(
+    settings: Reconstruct, *, weights: Sequence[Path], atlas: Path, sources: Sequence[Source], out: Path
+) -> None:
+    """Write R² of what models with a decoder (BrainLM) reconstruct, one row per model, dataset and share hidden.
+
+    `reconstruction.run` says what is counted. `sources` are datasets of one atlas, `out` a .parquet or .csv file.
+    """
+    reconstruction.run(settings, weights, atlas, sources, out)
+
+
+def import_weights(
+    checkpoint: Path,
+    *,
+    atlas: Path,
+    out: Path,
+    networks: Sequence[str] | None = None,
+    order: Sequence[str] | None = None,
+    gradients: Path | None = None,
+) -> None:
     """Write published weights as the model folder `out` for the parcels of `atlas`, whichever known model they are of.
 
-    `checkpoint` is a file or a folder with one: Brain-Semantoks (.pth) or BrainLM (pytorch_model.bin or
-    model.safetensors, config.json beside it where there is one). `networks` (Brain-Semantoks only) names the networks
-    of the atlas table in the order of the checkpoint; None takes those of the built-in atlas. Every tensor of the
-    checkpoint is accounted for; nothing but tensors and plain values is unpickled. Raises `InputError` naming the
-    tensor that is missing, unknown or misshapen, and where the atlas is not the one the weights were learnt on.
+    `checkpoint` is a file or a folder with one: Brain-Semantoks (.pth), BrainLM (pytorch_model.bin or
+    model.safetensors, config.json beside it where there is one) or Brain-JEPA (.pth.tar). `networks` (Brain-Semantoks
+    only) names the networks of the atlas table in the order of the checkpoint; None takes those of the built-in atlas.
+    `order` and `gradients` (Brain-JEPA only) name its parcels in the order of the checkpoint and the file that places
+    them. Every tensor of the checkpoint is accounted for; nothing but tensors and plain values is unpickled. Raises
+    `InputError` naming the tensors that are missing, unknown or misshapen, and where the atlas is not the one the
+    weights were learnt on.
     """
     from boldtable.stages.embed import formats, imports  # torch: who only checks settings need not wait for it
 
-    formats.write(checkpoint, imports.Request(atlas, out, None if networks is None else tuple(networks)))
+    request = imports.Request(
+        atlas,
+        out,
+        networks=None if networks is None else tuple(networks),
+        order=None if order is None else tuple(order),
+        gradients=gradients,
+    )
+    formats.write(checkpoint, request)

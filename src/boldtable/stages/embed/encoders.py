@@ -31,17 +31,26 @@ class Network:
 
     def __init__(self, settings: Embed, weights: Path, table: AtlasTable, made: Sequence[Row],
                  shown: npt.NDArray[np.bool_] | None = None) -> None:  # fmt: skip
-        from boldtable.models import load_model
+        from boldtable.models import load_model, untrained_model
 
         self._shown, self.about = shown, dict[str, str]()
-        self._settings, self._device = settings, _device(settings.device)
+        self._settings, self.device = settings, _device(settings.device)
         # A snapshot is called by its model and step.
         self._model = weights.name if settings.snapshot is None else "/".join(weights.parts[-3:])
-        self._encoder: Encoder = _pooled(load_model(weights, device=self._device), settings.pooling, self._model)
-        self._spec: InputSpec = self._encoder.spec
+        if settings.untrained_seed is None:
+            encoder = load_model(weights, device=self.device)
+        else:
+            encoder = untrained_model(weights, settings.untrained_seed, device=self.device)
+        self.encoder: Encoder = _pooled(encoder, settings.pooling, self._model)
+        self._spec: InputSpec = self.encoder.spec
         self._length = settings.window_frames or self._spec.n_frames
         self._check(table, made)
-        self.size = self._encoder.n_features
+        self._columns = self._spec.columns(table.names)
+        if shown is not None:
+            self._shown = shown[self._columns]
+        if table.n_parcels > len(self._columns):
+            say(f"model '{self._model}' reads {len(self._columns)} of the {table.n_parcels} parcels of '{table.name}'")
+        self.size = self.encoder.n_features
         self.features: list[str] | str = f"{self.size} features of model '{self._model}'"
 
     def _check(self, table: AtlasTable, made: Sequence[Row]) -> None:
@@ -51,7 +60,6 @@ class Network:
                 f"model '{self._model}' was trained on atlas '{spec.atlas}', the tensors have '{table.name}': "
                 "embed with a recipe of the model's atlas"
             )
-        spec.check(table.names, None)
         for about in made:
             normalisation = about["settings"].get("normalise")
             if normalisation != spec.normalisation:
@@ -84,9 +92,7 @@ class Network:
 
     def block(self, rows: list[Row]) -> Block:
         """All windows of the runs, in batches across runs."""
-        found = [
-            (keys(row, number, start_s), *window) for row in rows for number, start_s, window in self._windows(row)
-        ]
+        found = [(keys(row, number, start_s), *window) for row in rows for number, start_s, window in self.windows(row)]
         size = self._settings.batch_size
         parts = [self._embed(found[first : first + size]) for first in range(0, len(found), size)]
         places, values = [entry[0] for entry in found], np.concatenate(parts)
@@ -99,10 +105,10 @@ class Network:
             )
         return Block(places, values)
 
-    def _windows(self, row: Row) -> Iterator[tuple[int, float | None, tuple[Floats, Any, Any]]]:
+    def windows(self, row: Row) -> Iterator[tuple[int, float | None, tuple[Floats, Any, Any]]]:
         """Number, start (s) and (signal (parcel, frame), parcel mask, frame mask) of each window of a run."""
         self._check_tr(row)
-        signal, length = row["signal"], self._length
+        signal, length = row["signal"][:, self._columns], self._length
         present = np.isfinite(signal).all(axis=0)
         self._check_missing(row, present)
         clean = np.where(present, signal, np.float32(0)).T
@@ -118,9 +124,9 @@ class Network:
 
         arrays = [torch.from_numpy(np.stack([entry[part] for entry in batch])) for part in (1, 2, 3)]
         low = self._settings.precision == "bfloat16"
-        cast = torch.autocast(self._device, dtype=torch.bfloat16) if low else nullcontext()
+        cast = torch.autocast(self.device, dtype=torch.bfloat16) if low else nullcontext()
         with torch.inference_mode(), cast:
-            features = self._features(*(array.to(self._device) for array in arrays))
+            features = self._features(*(array.to(self.device) for array in arrays))
         found: Floats = features.float().cpu().numpy()
         return found
 
@@ -131,11 +137,11 @@ class Network:
         from boldtable.models import MaskingEncoder
 
         if self._shown is None:
-            return self._encoder.embed(x, parcel_mask, frame_mask)
+            return self.encoder.embed(x, parcel_mask, frame_mask)
         shown = torch.from_numpy(self._shown).to(x.device)
-        if isinstance(self._encoder, MaskingEncoder):
-            return self._encoder.embed_shown(x, parcel_mask, frame_mask, shown)
-        return self._encoder.embed(x, parcel_mask & shown, frame_mask)
+        if isinstance(self.encoder, MaskingEncoder):
+            return self.encoder.embed_shown(x, parcel_mask, frame_mask, shown)
+        return self.encoder.embed(x, parcel_mask & shown, frame_mask)
 
 
 def _pooled(encoder: Encoder, pooling: str | None, name: str) -> Encoder:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from boldtable.errors import InputError, SettingsError
 from boldtable.models.checkpoints import Checkpoint, read_checkpoint
-from boldtable.stages.embed import published_brainlm, published_semantoks
+from boldtable.stages.embed import published_brainlm, published_jepa, published_semantoks
 from boldtable.stages.embed.imports import Format, Request
 
-FORMATS = (published_semantoks.FORMAT, published_brainlm.FORMAT)
+FORMATS = (published_semantoks.FORMAT, published_jepa.FORMAT, published_brainlm.FORMAT)
 
 
 def write(checkpoint: Path, request: Request) -> None:

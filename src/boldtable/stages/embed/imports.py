@@ -17,12 +17,15 @@ class Request:
     """What an import is given beside the checkpoint; None stands for an option that was not.
 
     `atlas` is the atlas table of the parcels, `out` the model folder to write; `networks` (Brain-Semantoks) the
-    atlas's names of the checkpoint's networks, in its order.
+    atlas's names of the checkpoint's networks, in its order; `order` (Brain-JEPA) the atlas's names of its parcels, in
+    its order, and `gradients` the file that places them.
     """
 
     atlas: Path
     out: Path
     networks: tuple[str, ...] | None = None
+    order: tuple[str, ...] | None = None
+    gradients: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
@@ -32,6 +32,10 @@ class Origin:
     paper: str
     licence: str
     bibtex: str
+
+    def by(self, objective: str, paper: str) -> Origin:
+        """Return the origin of the same encoder under another objective, with the paper that this one is from."""
+        return replace(self, what=f"{self.what} by {objective}", paper=f"encoder: {self.paper}; objective: {paper}")
 
 
 class Steps(NamedTuple):

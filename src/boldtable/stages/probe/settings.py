@@ -257,7 +257,13 @@ class Probe(Settings):
 
     @model_validator(mode="after")
     def _features(self) -> Self:
-        fitted = {"harmonise": "none", "confounds": [], "select": None, "probe": None, "inner_folds": None}
+        fitted: dict[str, object] = {
+            "harmonise": "none",
+            "confounds": [],
+            "select": None,
+            "probe": None,
+            "inner_folds": None,
+        }
         wrong = [name for name, off in fitted.items() if self.kind == "fingerprint" and getattr(self, name) != off]
         if wrong:
             raise ValueError(f"a fingerprint task fits nothing, so it takes no {wrong[0]}")

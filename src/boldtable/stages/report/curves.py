@@ -1,8 +1,8 @@
-"""Probe scores against the step of training, from the snapshots of a model."""
+"""Scores that are drawn and not listed: against the step of training, and against how many were learnt from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,19 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
+from boldtable import figures
 from boldtable.errors import InputError
-from boldtable.figures import COLOURS
-from boldtable.stages.report.read import Task
+from boldtable.stages.report.drawing import drawing
+from boldtable.stages.report.networks import NETWORKS
+from boldtable.stages.report.printed import METRIC_NAMES, PERCENT
+from boldtable.stages.report.read import Task, read_json
 from boldtable.stages.report.settings import Report
-from boldtable.stages.report.table import bounded_summary
+from boldtable.stages.report.table import bounded_summary, chance_level
 
 Row = dict[str, Any]
+_PORTION = ("portion", "portion_seed", "seed")
 
 
 def steps(settings: Report, results: Path, config: Mapping[str, Any]) -> dict[str, dict[str, int]]:
@@ -27,7 +31,7 @@ def steps(settings: Report, results: Path, config: Mapping[str, Any]) -> dict[st
     The finished model stands at its last step; rows that embed in another way than the first curve are left out.
     """
     embed: Mapping[str, Row] = config.get("embed") or {}
-    curves = {row: embed[row] for row in settings.curves if row in embed}
+    curves = {row: embed[row] for row in settings.curves if embed.get(row, {}).get("snapshot") is not None}
     found: dict[str, dict[str, int]] = {}
     for encoder in dict.fromkeys(str(about.get("encoder")) for about in curves.values()):
         alike = next(_but(about) for about in curves.values() if about.get("encoder") == encoder)
@@ -54,22 +58,90 @@ def _step(folder: Path, snapshot: int | None) -> int:
     return int(there[snapshot].name)
 
 
-def points(task: Task, rows: Mapping[str, int], confidence: float) -> pd.DataFrame:
-    """Step, mean, ci_low and ci_high of the primary metric of each of the `rows`."""
+def portions(settings: Report, results: Path, config: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """For every model that was also trained on portions: row → participants learnt from, or the portion, in order.
+
+    Models belong together where their pretrain blocks differ in the portion, its seed and the training's seed alone,
+    and their rows embed alike; several rows of one portion are its seeds.
+    """
+    embed, pretrain = config.get("embed") or {}, config.get("pretrain") or {}
+    families: dict[str, dict[str, float]] = {}
+    for row in [*settings.models, *settings.curves]:
+        about = embed.get(row) or {}
+        made = pretrain.get(about.get("encoder")) or {}
+        if not made or about.get("snapshot") is not None or made.get("epochs") == 0 or any(map(about.get, NETWORKS)):
+            continue
+        alike = {key: value for key, value in made.items() if key not in _PORTION}
+        families.setdefault(repr((_but(about), alike)), {})[row] = float(made.get("portion", 1))
+    curves = [rows for rows in families.values() if len(set(rows.values())) > 1]
+    return {
+        max(rows, key=lambda row: rows[row]): dict(sorted(_learnt(rows, results, embed), key=lambda one: one[1]))
+        for rows in curves
+    }
+
+
+def _learnt(rows: Mapping[str, float], results: Path, embed: Mapping[str, Row]) -> Iterator[tuple[str, float]]:
+    """Row and participants that its model learnt from; row and portion where a model does not say so."""
+    counts = {}
+    for row in rows:
+        seen = read_json(results / "models" / str(embed[row]["encoder"]) / "data.json", "pretrain").get("participants")
+        counts[row] = sum(len(names) for names in seen.values()) if isinstance(seen, dict) else 0
+    return iter(rows.items()) if not all(counts.values()) else iter(counts.items())
+
+
+def points(task: Task, rows: Mapping[str, float], confidence: float) -> pd.DataFrame:
+    """x, mean, ci_low and ci_high of the primary metric of each of the `rows`."""
     cells = task.cells | task.curves
-    values = [(step, bounded_summary(cells[row], task.primary, confidence)) for row, step in rows.items()]
-    found = [{"step": step, "mean": one.mean, "ci_low": one.low, "ci_high": one.high} for step, one in values]
-    return pd.DataFrame(found, columns=["step", "mean", "ci_low", "ci_high"])
+    values = [(x, bounded_summary(cells[row], task.primary, confidence)) for row, x in rows.items() if row in cells]
+    found = [{"x": x, "mean": one.mean, "ci_low": one.low, "ci_high": one.high} for x, one in values]
+    return pd.DataFrame(found, columns=["x", "mean", "ci_low", "ci_high"])
 
 
-def draw(ax: Axes, found: pd.DataFrame, chance: float | None) -> None:
-    """The mean over the splits against the step, its interval as a band, chance as a broken line."""
-    step, mean = found["step"].to_numpy(dtype=float), found["mean"].to_numpy(dtype=float)
-    low, high = (found[name].to_numpy(dtype=float) for name in ("ci_low", "ci_high"))
-    if np.isfinite(low).any():
-        ax.fill_between(step, low, high, color=COLOURS["one"], alpha=0.13, linewidth=0)
-    ax.plot(step, mean, color=COLOURS["one"], marker="o", markersize=4)
-    if chance is not None:
-        ax.axhline(chance, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    ax.set_xlabel("step")
+def _name(task: Task) -> str:
+    """The metric on an axis."""
+    return METRIC_NAMES[task.primary]
+
+
+def against_step(settings: Report, task: Task, model: str, rows: Mapping[str, int]) -> Row:
+    """The score of one task against the step of training."""
+    found = _scaled(points(task, rows, settings.confidence), task)
+
+    def draw(ax: Axes) -> None:
+        figures.rising(ax, found, chance(task))
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        ax.set_xlabel("step")
+        ax.set_ylabel(_name(task))
+
+    label = f"{model}, {task.name}: {_name(task)} against the step"
+    return {"task": task.name, "figure": drawing(label, 3.4, 1.9, draw)}
+
+
+def against_number(settings: Report, task: Task, model: str, rows: Mapping[str, float]) -> Row:
+    """The score of one task against how many participants the model learnt from: the mean over seeds, and each seed."""
+    each = _scaled(points(task, rows, settings.confidence), task)
+    means = each.groupby("x", as_index=False).mean()
+    counted = bool(each["x"].max() > 1)
+
+    def draw(ax: Axes) -> None:
+        figures.rising(ax, means, chance(task), each)
+        ax.set_xscale("log")
+        ax.set_xticks(means["x"])
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+        ax.set_xlabel("participants learnt from" if counted else "share of the participants learnt from")
+        ax.set_ylabel(_name(task))
+
+    label = f"{model}, {task.name}: {_name(task)} against the participants learnt from"
+    return {"task": task.name, "figure": drawing(label, 3.4, 2.0, draw)}
+
+
+def _scaled(found: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """The values as printed: shares in percent."""
+    columns = ["mean", "ci_low", "ci_high"]
+    return found.assign(**{name: found[name] * (100 if task.primary in PERCENT else 1) for name in columns})
+
+
+def chance(task: Task) -> float | None:
+    """The chance level as printed; None where there is none."""
+    level = chance_level(task, task.primary) * (100 if task.primary in PERCENT else 1)
+    return float(level) if np.isfinite(level) else None

@@ -88,7 +88,7 @@ def _markdown_published(table: Table) -> list[str]:
     """The section of published numbers; nothing where there are none."""
     rows = [
         [row["task"], row["model"], row["metric"], f"{row['measured']} {row['interval']}", row["published"],
-         row["difference"], "yes" if row["inside"] else "no", row["source"]]
+         row["difference"], row["inside"], row["source"]]
         for row in published_entries(table)
     ]  # fmt: skip
     header = ["task", "model", "metric", "measured", "published", "difference", "inside", "source"]

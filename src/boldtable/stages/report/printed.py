@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from boldtable.stages.report.settings import Report
@@ -114,15 +115,18 @@ def columns(table: Table) -> pd.DataFrame:
 
     `counts` are the participants in training, validation and test of a split, as most models have them.
     """
-    usual = table.scores.groupby("task", sort=False)[["n_train", "n_val", "n_test"]].agg(
-        lambda values: values.mode()[0]
-    )
+    usual = table.scores.groupby("task", sort=False)[["n_train", "n_val", "n_test"]].agg(_most)
     found = table.scores.drop_duplicates("task")[["task", "dataset", "metric", "chance", "scheme"]].copy()
     found["chance"] = [number(value, metric) for value, metric in zip(found["chance"], found["metric"], strict=True)]
     found["scheme"] = [SCHEMES.get(scheme, "") for scheme in found["scheme"]]
     found["n_test"] = usual["n_test"].astype(int).to_numpy()
     found["counts"] = ["/".join(str(int(part)) for part in parts if part) for parts in usual.to_numpy()]
     return found
+
+
+def _most(values: pd.Series) -> float:
+    """The most frequent value."""
+    return float(values.mode().iloc[0])
 
 
 def label(settings: Report, row: str) -> tuple[str, str]:
@@ -154,8 +158,8 @@ def caption(settings: Report, table: Table) -> str:
     return " ".join([*parts, "n: participants in training, validation and test of a split."])
 
 
-def published_entries(table: Table) -> list[dict[str, str | bool]]:
-    """Every measured number that has a published one: texts, and whether that one lies inside the interval."""
+def published_entries(table: Table) -> list[dict[str, str]]:
+    """Every measured number that has a published one: texts."""
     return [
         {
             "task": row["task"],
@@ -165,7 +169,7 @@ def published_entries(table: Table) -> list[dict[str, str | bool]]:
             "interval": interval(row["ci_low"], row["ci_high"], str(row["metric"])),
             "published": number(row["published"], str(row["metric"])),
             "difference": number(row["published_difference"], str(row["metric"]), signed=True),
-            "inside": bool(row["published_inside"]),
+            "inside": "yes" if row["published_inside"] else "no",
             "source": row["published_source"],
         }
         for _, row in table.published.iterrows()
@@ -176,6 +180,24 @@ PUBLISHED_CAPTION = (
     "Measured minus published. Inside: the published number lies in the interval of the measured one. Published "
     "numbers come from other participants, splits and preprocessing than these."
 )
+
+
+def headline(settings: Report, table: Table) -> list[str]:
+    """What the table says first: the best mean rank, and who is better than the reference after correction."""
+    found, ranks = [], table.ranks
+    if ranks:
+        best = min(ranks.values())
+        names = " and ".join(model for model, rank in ranks.items() if rank == best)
+        found.append(f"Best mean rank: {names} ({best:.1f} of {len(ranks)}).")
+    tests = table.tests.loc[(table.tests["reference"] == settings.reference) & (table.tests["row"] == "score")]
+    if tests["p_holm"].notna().any():
+        sign = np.where(tests["metric"].isin(LOWER_IS_BETTER), -1, 1)
+        better = tests.loc[(tests["p_holm"] < table.alpha) & (sign * tests["difference"] > 0)]
+        counts = better.groupby("model", sort=False).size()
+        n_tasks = table.scores["task"].nunique()
+        words = ", ".join(f"{model} on {n} of {n_tasks} tasks" for model, n in counts.items()) or "no model on any task"
+        found.append(f"Better than {settings.reference} after correction: {words}.")
+    return found
 
 
 def tests_caption(settings: Report, table: Table) -> str:
@@ -198,13 +220,16 @@ def n_tests(table: Table) -> int:
     return len({(task, *sorted(pair)) for task, *pair in known[["task", "model", "reference"]].itertuples(index=False)})
 
 
-def test_entry(table: Table, pair: tuple[str, str], task: str) -> tuple[str, str, bool]:
-    """Difference and corrected p as printed, and whether it is significant; empty texts where none was made."""
+def test_entry(table: Table, pair: tuple[str, str], task: str) -> tuple[str, str, str]:
+    """Difference and corrected p as printed, and ``better`` or ``worse`` where it is significant; else empty texts."""
     tests = table.tests
     chosen = tests.loc[(tests["model"] == pair[0]) & (tests["reference"] == pair[1]) & (tests["task"] == task)]
     row = chosen.iloc[0]
     metric = str(row["metric"])
-    return number(row["difference"], metric, signed=True), p_value(row["p_holm"]), bool(row["p_holm"] < table.alpha)
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    verdict = "better" if sign * row["difference"] > 0 else "worse"
+    sure = verdict if row["p_holm"] < table.alpha else ""
+    return number(row["difference"], metric, signed=True), p_value(row["p_holm"]), sure
 
 
 def trace(table: Table) -> pd.DataFrame:

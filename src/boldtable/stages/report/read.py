@@ -159,11 +159,15 @@ def _data_sha256(results: Path, datasets: tuple[str, ...], rows: pd.DataFrame) -
 
 
 def model_folders(settings: Report, results: Path, config: Mapping[str, Any]) -> dict[str, Path]:
-    """The model folder behind each row of the table, there or not; a row that the config does not know is its own."""
+    """The model folder behind each row of the table, there or not; a row that the config does not know is its own.
+
+    A row that takes a folder's architecture, and none of its weights, has none.
+    """
     embed = {model: (config.get("embed") or {}).get(model) or {} for model in settings.models}
     return {
         model: Path(about["weights"]) if about.get("weights") else results / "models" / about.get("encoder", model)
         for model, about in embed.items()
+        if about.get("untrained_seed") is None
     }
 
 

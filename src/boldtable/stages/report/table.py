@@ -83,8 +83,21 @@ def make(settings: Report, tasks: list[Task], notes: Sequence[str] = ()) -> Tabl
     rows = pd.DataFrame(made, columns=COLUMNS)
     for column in ("p", "p_best", "p_chance"):
         rows[f"{column}_holm"] = _corrected(rows, column)
-    own = [note for task in tasks for note in _notes(task)]
-    return Table(rows, [*settings.skipped, *own, *notes], alpha=round(1 - settings.confidence, 10))
+    alpha = round(1 - settings.confidence, 10)
+    own = [*(note for task in tasks for note in _notes(task)), *_too_few(settings, rows, alpha)]
+    return Table(rows, [*settings.skipped, *own, *notes], alpha)
+
+
+def _too_few(settings: Report, rows: pd.DataFrame, alpha: float) -> Iterator[str]:
+    """A line where so few permutations were asked for that no corrected p could fall below the level."""
+    n = int(rows["p_chance"].notna().sum())
+    if n and n / (settings.permutations + 1) >= alpha:
+        needed = math.ceil(n / alpha)
+        yield (
+            f"{settings.permutations} permutations are too few for {n} tests against chance: nothing could be found "
+            f"above it after correction, so ° is left out; set permutations to {needed} or more"
+        )
+        rows["p_chance_holm"] = math.nan
 
 
 def _corrected(rows: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:

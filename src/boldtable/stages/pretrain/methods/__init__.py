@@ -13,6 +13,8 @@ from boldtable.errors import SettingsError, nearest
 from boldtable.stages.pretrain.methods.brain_jepa import PretrainBrainJepa
 from boldtable.stages.pretrain.methods.brainlm import PretrainBrainLM
 from boldtable.stages.pretrain.methods.semantoks import PretrainSemantoks
+from boldtable.stages.pretrain.methods.semantoks_mae import PretrainSemantoksMAE
+from boldtable.stages.pretrain.methods.semantoks_simclr import PretrainSemantoksSimCLR
 from boldtable.stages.pretrain.settings import Pretrain
 
 DEFAULT = "semantoks"
@@ -28,8 +30,10 @@ METHODS: dict[str, type[Pretrain]] = {
     name(settings): settings
     for settings in (
         PretrainSemantoks,
-        PretrainBrainLM,
+        PretrainSemantoksMAE,
+        PretrainSemantoksSimCLR,
         PretrainBrainJepa,
+        PretrainBrainLM,
     )
 }  # fmt: skip
 

@@ -52,7 +52,7 @@ class PretrainBrainJepa(Pretrain):
 }""",
     )
 
-    model: Literal["brain-jepa"] = Field("brain-jepa", description="Brain-JEPA by joint-embedding prediction.")
+    model: Literal["brain-jepa"] = Field(description="Brain-JEPA by joint-embedding prediction.")
     size: Literal["tiny", "small", "base", "large"] = Field(
         "base", description="tiny (demo), small, base (as published: 768 wide, 12 blocks, 12 heads) or large."
     )

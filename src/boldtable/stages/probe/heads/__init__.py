@@ -39,14 +39,14 @@ def _one(settings: Probe, samples: Samples, part: Part) -> Fitted:
 
     def outputs(train: Ints) -> Iterator[tuple[float, Array]]:
         prepared = prepare(settings, samples, train, part.y, part.n_classes)
-        x, y = scale(prepared), part.y
+        x = scale(prepared)
         if not x[train].any():
             return ((value, choose.constant(part, train)) for value in settings.grid)
         if settings.head == "knn":
-            return knn.outputs(x, y, train, settings.neighbours, part.n_classes, settings.balance)
+            return knn.outputs(x, part.y, train, settings.neighbours, part.n_classes, settings.balance)
         if settings.head == "ridge":
-            return ridge.outputs(x, y, train, settings.strengths)
-        return logistic.outputs(x, y, train, settings.strengths, part.n_classes, settings.balance)
+            return ridge.outputs(x, part.numbers, train, settings.strengths)
+        return logistic.outputs(x, part.classes, train, settings.strengths, part.n_classes, settings.balance)
 
     if settings.inner_folds is None:
         return choose.on_validation(outputs, part.y, part.n_classes, part.train, part.val)

@@ -69,7 +69,7 @@ class Heads:
         outputs, heads = self._target.shape[2], len(protocol.rates)
         # U (a row per output), γ and β of a head under each other, so that one update moves all.
         self._parameters = x.new_zeros(splits, heads, outputs + 2, size)
-        self.weight, self.scale, self.shift = self._parameters.split([outputs, 1, 1], dim=2)
+        self.weight, self.scale, self.shift = _parts(self._parameters)
         self.scale.fill_(1)
         self.bias = x.new_zeros(splits, heads, outputs, 1)
         for split, seed in enumerate(seeds):
@@ -109,8 +109,8 @@ class Heads:
         """One minibatch of every split; `rows` (split, batch) index the rows of all splits under each other."""
         splits, batch = rows.shape
         rows = rows.flatten()
-        x = self._x.flatten(0, 1).index_select(0, rows).unflatten(0, (splits, batch))
-        target = self._target.flatten(0, 1).index_select(0, rows).unflatten(0, (splits, 1, batch)).transpose(2, 3)
+        x = self._x.flatten(0, 1).index_select(0, rows).view(splits, batch, -1)
+        target = self._target.flatten(0, 1).index_select(0, rows).view(splits, 1, batch, -1).transpose(2, 3)
         share = x.new_full((splits, 1, batch), 1 / batch)
         mean = torch.bmm(share, x)
         var = torch.bmm(share, x * x).sub_(mean.square()).clamp_(min=0)
@@ -138,7 +138,7 @@ class Heads:
     def _update(self, product: Tensor, total: Tensor) -> None:
         """SGD with momentum; both arguments carry the learning rate and the mean over the minibatch already."""
         self._velocity.mul_(_MOMENTUM)
-        weight, scale, shift = self._velocity.split([self.weight.shape[2], 1, 1], dim=2)
+        weight, scale, shift = _parts(self._velocity)
         scale.add_((self.weight * product).sum(dim=2, keepdim=True))
         shift.add_((self.weight * total).sum(dim=2, keepdim=True))
         weight.add_(self._of_differences(product.mul_(self.scale).addcmul_(self.shift, total)))
@@ -161,3 +161,8 @@ class Heads:
 def with_last(outputs: Tensor) -> Tensor:
     """Differences to the last class (split, head, class - 1, row) with those of the last class, 0."""
     return torch.cat([outputs, outputs.new_zeros(*outputs.shape[:2], 1, outputs.shape[3])], dim=2)
+
+
+def _parts(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """U, γ and β (views) of heads whose rows they are."""
+    return parameters[:, :, :-2], parameters[:, :, -2:-1], parameters[:, :, -1:]

@@ -90,7 +90,7 @@ def prepare(settings: Probe, samples: Samples, train: Ints, y: Floats | Ints, n_
             "leave some out, or harmonise: site instead of the confound site"
         )
     site = np.full(len(samples.owner), -1) if samples.site is None else _site_numbers(samples, train)
-    inverse = np.linalg.pinv(design[rows]) if design.shape[1] else None
+    inverse: Array | None = np.linalg.pinv(design[rows]).astype(np.float64) if design.shape[1] else None
     found = Prepared(samples.features(rows), rows, design, inverse, site)
     if settings.harmonise == "site" and site.max() >= 0:
         cuts = np.split(np.arange(found.size), range(_COLUMNS_AT_ONCE, found.size, _COLUMNS_AT_ONCE))

@@ -72,7 +72,8 @@ class Samples:
 
     @cached_property
     def _complete(self) -> npt.NDArray[np.bool_]:
-        return np.isfinite(self.values).all(axis=1)
+        complete: npt.NDArray[np.bool_] = np.asarray(np.isfinite(self.values).all(axis=1))
+        return complete
 
     @cached_property
     def _logs(self) -> npt.NDArray[np.float32]:
@@ -94,3 +95,13 @@ class Part:
     n_classes: int
     groups: Ints
     seed: int
+
+    @property
+    def classes(self) -> Ints:
+        """`y` where it is class numbers."""
+        return self.y.astype(np.int64)
+
+    @property
+    def numbers(self) -> npt.NDArray[np.float64]:
+        """`y` where it is numbers."""
+        return self.y.astype(np.float64)

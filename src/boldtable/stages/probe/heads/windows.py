@@ -59,14 +59,14 @@ def _together(settings: Probe, samples: Samples, ready: list[_Ready], device: st
 def _target(part: Part) -> Array:
     """One-hot classes (participant, class), or numbers (participant, 1) in units of the training sd around its mean."""
     if part.n_classes:
-        return np.eye(part.n_classes)[part.y]
+        one_hot: Array = np.eye(part.n_classes)[part.classes]
+        return one_hot
     mean, sd = _unit(part)
-    found: Array = ((part.y - mean) / sd)[:, None]
-    return found
+    return (part.numbers[:, None] - mean) / sd
 
 
 def _unit(part: Part) -> tuple[float, float]:
-    train = part.y[part.train]
+    train = part.numbers[part.train]
     return float(train.mean()), float(train.std()) or 1.0
 
 
@@ -89,7 +89,8 @@ def _result(part: Part, output: Array) -> Array:
         shares: Array = shifted / shifted.sum(axis=-1, keepdims=True)
         return shares
     mean, sd = _unit(part)
-    return output[..., 0] * sd + mean
+    values: Array = output[..., 0] * sd + mean
+    return values
 
 
 def _device(settings: Probe) -> str:
