@@ -25,6 +25,7 @@ from boldtable.stages import pretrain
 from boldtable.stages.clean import Clean
 from boldtable.stages.pretrain import METHODS, Pretrain
 from boldtable.stages.pretrain.training import Training
+from boldtable.stages.report import methods
 from boldtable.study import Study
 
 # What a method needs beside the tiny settings of all.
@@ -194,6 +195,14 @@ def test_one_method_alone_needs_no_name() -> None:
         assert checker.is_valid(given), block
         given["pretrain"]["m"]["epoch"] = 3
         assert not checker.is_valid(given), block
+
+
+@pytest.mark.parametrize("model", METHODS)
+def test_the_report_says_what_was_trained_and_cites_it(model: str) -> None:
+    config = {"pretrain": {"m": {"model": model}}, "embed": {"m": {"encoder": "m"}}}
+    said = dict(methods.text(config, trained=True))["Models"]
+    assert said.count(".") > 2
+    assert len(methods.cited([("Models", said)])) == 1
 
 
 @pytest.mark.parametrize("model", METHODS)

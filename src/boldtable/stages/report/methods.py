@@ -61,6 +61,18 @@ WORKS: dict[str, Work] = {
         title="{BrainLM}: A Foundation Model for Brain Activity Recordings",
         booktitle="International Conference on Learning Representations", year="2024",
     )),
+    "mae": Work("He et al. 2022", _entry(
+        "inproceedings", "he2022masked", author="He, Kaiming and Chen, Xinlei and Xie, Saining and Li, Yanghao and "
+        "Doll{\\'a}r, Piotr and Girshick, Ross", title="Masked Autoencoders Are Scalable Vision Learners",
+        booktitle="IEEE/CVF Conference on Computer Vision and Pattern Recognition", year="2022",
+        eprint="2111.06377", archivePrefix="arXiv",
+    )),
+    "simclr": Work("Chen et al. 2020", _entry(
+        "inproceedings", "chen2020simple", author="Chen, Ting and Kornblith, Simon and Norouzi, Mohammad and "
+        "Hinton, Geoffrey", title="A Simple Framework for Contrastive Learning of Visual Representations",
+        booktitle="International Conference on Machine Learning", year="2020", eprint="2002.05709",
+        archivePrefix="arXiv",
+    )),
     "semantoks": Work("Gijsen et al. 2025", _entry(
         "misc", "gijsen2025semantoks", author="Gijsen, Sam and Schulz, Marc-Andre and Ritter, Kerstin",
         title="Brain-Semantoks: Learning Semantic Tokens of Brain Dynamics with a Self-Distilled Foundation Model",
@@ -183,6 +195,10 @@ _BASELINES = {
 _KINDS = {
     "semantoks": "Semantoks models follow Brain-Semantoks (Gijsen et al. 2025): the parcels of a network become one "
     "token per patch of time, and a student learns to agree with its slowly moving teacher across views.",
+    "semantoks-mae": "With the Semantoks encoder by masked autoencoding, the signals of hidden tokens are "
+    "reconstructed from those that are shown (He et al. 2022).",
+    "semantoks-simclr": "With the Semantoks encoder by contrast, two crops of a run are to be alike and all others of "
+    "the batch unlike (Chen et al. 2020).",
     "brain-jepa": "Brain-JEPA models (Dong et al. 2024) predict the embeddings of hidden patches of parcels from those "
     "that are shown, with positions from gradients of connectivity.",
     "brainlm": "BrainLM models (Ortega Caro et al. 2024) are masked autoencoders that predict the signal of hidden "
