@@ -33,8 +33,6 @@ def blocks(language: str) -> list[str]:
 def example(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A module of the document's own code; what it registers is forgotten after the test."""
     for table in (KINDS, METHODS):
-        for key, value in table.items():
-            monkeypatch.setitem(table, key, value)  # type: ignore[arg-type, index]
         monkeypatch.setitem(table, "gru", None)  # type: ignore[arg-type, index]
     module = types.ModuleType("example")
     monkeypatch.setitem(sys.modules, "example", module)  # where dataclasses and pydantic look names up
