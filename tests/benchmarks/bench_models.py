@@ -91,6 +91,9 @@ def work(row: Row, folder: Path) -> Callable[[int], object]:
     """What a row measures, as a function of the round; embedding takes the model in `folder`, as `boldtable embed`."""
     if row.what == "training":
         job = training(row)
+        for parameter in job._parameters:  # so that the optimiser's moments are there from the first round on
+            parameter.grad = torch.zeros_like(parameter)
+        job._move()
 
         def step(number: int) -> object:
             values = job.settings.schedule(number, job.steps)
