@@ -60,7 +60,13 @@ def test_two_epochs_make_a_folder_with_decoder_and_positions(world: Path) -> Non
     moved = {name for name, tensor in weights(folder).items() if not torch.equal(tensor, start[name])}
     assert moved == set(start) - {"coordinates"}
     card = (folder / "README.md").read_text()
-    for said in ("BrainLM (tiny)", "ortegacaro2024brainlm", "CC BY-NC-ND 4.0", "10.1101/2023.09.12.557460"):
+    for said in (
+        "BrainLM (tiny)",
+        "ortegacaro2024brainlm",
+        "CC BY-NC-ND 4.0",
+        "10.1101/2023.09.12.557460",
+        "order of the atlas",
+    ):
         assert said in card
 
 
