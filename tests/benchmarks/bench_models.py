@@ -21,10 +21,7 @@ import pytest
 import torch
 
 from boldtable.atlas.table import AtlasTable
-from boldtable.models.base import InputSpec
-from boldtable.models.brainlm_vit import BrainLMImages, ImageConfig
 from boldtable.models.flops import forward_flops
-from boldtable.objectives.masked_autoencoding import MaskedAutoencoding, Masking
 from boldtable.stages.pretrain import Pretrain
 from boldtable.stages.pretrain.batches import Batches
 from boldtable.stages.pretrain.data import Cohort
@@ -46,7 +43,6 @@ class Row:
     what: str
     precision: str
     batch: int = 2
-    images: bool = False  # BrainLM's 111 M class, which no settings train
 
 
 def table(n_parcels: int) -> AtlasTable:
@@ -77,16 +73,8 @@ def training(row: Row) -> Training:
         {**shared, **row.settings, "batch_size": row.batch, "precision": row.precision}
     )  # fmt: skip
     data = cohort(row.n_parcels, settings.window_frames)
-    objective = images(row.n_parcels) if row.images else build(settings, table(row.n_parcels), data)
+    objective = build(settings, table(row.n_parcels), data)
     return Training(settings, objective, Batches(settings, data, settings.sampling(objective)), CPU)
-
-
-def images(n_parcels: int) -> MaskedAutoencoding:
-    """The masked autoencoder of windows as images, ViT-B in patches of 16, as published."""
-    config = ImageConfig(n_parcels, 432, 16, 768, 12, 12, 3072, 512, 8, 16, 2048)
-    names = tuple(f"p{i}" for i in range(n_parcels))
-    spec = InputSpec("bench", names, names, 2.0, 200, "population", "bench")
-    return MaskedAutoencoding(BrainLMImages(config, spec), Masking(0.75, "shuffled"), "mse")
 
 
 def work(row: Row) -> Callable[[int], object]:
@@ -151,17 +139,3 @@ def test_brain_jepa(capsys: pytest.CaptureFixture[str], size: str, gflop: float)
     assert found[-1][2] == pytest.approx(gflop, abs=1)
     spared = [(found[first][1], found[first + 1][1]) for first in (0, 2)]
     assert all(with_it < without for without, with_it in spared)
-
-
-@pytest.mark.parametrize(("name", "gflop"), [("13M", 220.8), ("111M", 144.5)])
-def test_brainlm(capsys: pytest.CaptureFixture[str], name: str, gflop: float) -> None:
-    """424 parcels × 200 frames, three quarters hidden in training.
-
-    On the authors' code the 13 M class counts 219.7: here the zeros of its band matrices come on top.
-    """
-    settings = {"model": "brainlm", "size": "base"}
-    kinds = [("training", precision) for precision in ("float32", "bfloat16")]
-    kinds += [("embedding", precision) for precision in ("float32", "bfloat16")]
-    rows = [Row(settings, 424, what, precision, images=name == "111M") for what, precision in kinds]
-    found = report(capsys, f"BrainLM {name}, 424 x 200", rows)
-    assert found[-1][2] == pytest.approx(gflop, abs=0.1)
