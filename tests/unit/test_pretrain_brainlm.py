@@ -126,7 +126,9 @@ def test_two_processes_give_what_one_gives(world: Path) -> None:
     assert_close(weights(alone), weights(world / "models" / "shared"))
 
 
-@pytest.mark.parametrize("more", [{"token_order": "atlas"}, {"loss": "mae"}, {"mask_ratio": 0.2}, {"mask_ratio": 0.9}])
+@pytest.mark.parametrize(
+    "more", [{"token_order": "atlas"}, {"loss": "mae"}, {"mask_ratio": 0.2}, {"precision": "bfloat16"}]
+)
 def test_every_choice_gives_a_model_of_its_own(world: Path, more: dict[str, Any]) -> None:
     once = BLOCK | {"epochs": 1}
     assert not same(train(world, "usual", **once), train(world, "other", **once | more))
