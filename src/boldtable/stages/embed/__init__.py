@@ -196,6 +196,7 @@ def import_weights(
     networks: Sequence[str] | None = None,
     order: Sequence[str] | None = None,
     gradients: Path | None = None,
+    population: Path | None = None,
 ) -> None:
     """Write published weights as the model folder `out` for the parcels of `atlas`, whichever known model they are of.
 
@@ -203,9 +204,10 @@ def import_weights(
     model.safetensors, config.json beside it where there is one) or Brain-JEPA (.pth.tar). `networks` (Brain-Semantoks
     only) names the networks of the atlas table in the order of the checkpoint; None takes those of the built-in atlas.
     `order` and `gradients` (Brain-JEPA only) name its parcels in the order of the checkpoint and the file that places
-    them. Every tensor of the checkpoint is accounted for; nothing but tensors and plain values is unpickled. Raises
-    `InputError` naming the tensors that are missing, unknown or misshapen, and where the atlas is not the one the
-    weights were learnt on.
+    them. `population` (BrainLM only) is a file of `clean.fit` to go with the weights: `embed` then scales by it. Every
+    tensor of the checkpoint is accounted for; nothing but tensors and plain values is unpickled. Raises `InputError`
+    naming the tensors that are missing, unknown or misshapen, and where the atlas is not the one the weights were
+    learnt on.
     """
     from boldtable.stages.embed import formats, imports  # torch: who only checks settings need not wait for it
 
@@ -215,5 +217,6 @@ def import_weights(
         networks=None if networks is None else tuple(networks),
         order=None if order is None else tuple(order),
         gradients=gradients,
+        population=population,
     )
     formats.write(checkpoint, request)
