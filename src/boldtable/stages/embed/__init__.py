@@ -119,8 +119,6 @@ def run(
     matrices that a probe has to project. Raises `InputError` where the tensors are not what the model was trained on,
     where a kept run is missing, and where an embedding is not finite.
     """
-    from boldtable.stages.embed import baselines  # torch, as its models: who only checks settings need not wait for it
-
     folder = _folder(settings, weights)
     kept = tables.kept_runs(qc)
     if settings.encoder in OF_TABLES:
