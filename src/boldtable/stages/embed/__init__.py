@@ -15,7 +15,7 @@ from boldtable.atlas.table import AtlasTable, load_table
 from boldtable.errors import InputError, SettingsError, nearest
 from boldtable.expansion import BASELINES
 from boldtable.settings import Settings
-from boldtable.stages.embed import encoders, reconstruction, tables
+from boldtable.stages.embed import baselines, encoders, reconstruction, tables
 from boldtable.stages.embed.reconstruction import Reconstruct, Source
 
 __all__ = ["Embed", "Reconstruct", "Source", "import_weights", "reconstruct", "run"]
