@@ -163,3 +163,51 @@ def test_one_run_is_cut_the_longest_or_the_first(aurora: Dataset) -> None:
     path = aurora.write()["qc"]
     assert set(runs.used(settings(**HALF), [path])["run"]) == {"2"}
     assert set(runs.used(settings(**HALF, runs="first"), [path])["run"]) == {"1"}
+
+
+# Participants without embeddings
+
+
+def test_who_has_no_embedding_is_refused_or_left_out_by_name(
+    aurora: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = split(aurora)
+    path = aurora.embed()
+    rows = store.frame(path, "embeddings").to_dict("records")
+    rows[7]["embedding"] = np.full(3, np.nan)
+    aurora.embed([{**row, "half": None} for index, row in enumerate(rows) if index != 3])
+    with pytest.raises(InputError, match=r"no embedding of 1 participant\(s\) \(03\)"):
+        score(aurora)
+    scores, predictions = score(aurora, absent="leave-out")
+    said = capsys.readouterr().err
+    assert "task x toy: scored without 2 of 48 participants, who have no embedding: 03, 07" in said
+    assert not {"03", "07"} & set(predictions["participant"])
+    n = scores.drop_duplicates("split")[["n_train", "n_val", "n_test"]].sum(axis=1)
+    assert n.eq(46).all()
+    tested = made[(made["part"] == "test") & ~made["participant"].isin(["03", "07"])]
+    assert set(zip(tested["split"], tested["participant"], strict=True)) == set(
+        zip(predictions["split"], predictions["participant"], strict=True)
+    )
+
+
+def test_embeddings_of_other_participants_are_refused_either_way(aurora: Dataset) -> None:
+    split(aurora)
+    rows = [{"dataset": "aurora", "participant": f"x{index}", "run": "1", "window": 0, "embedding": np.ones(2)}
+            for index in range(5)]  # fmt: skip
+    aurora.embed(rows)
+    for absent in ("refuse", "leave-out"):
+        with pytest.raises(InputError, match=r"no embedding of 48 participant\(s\) \(00, 01, 02, 03, 04 and 43 more\)"):
+            score(aurora, absent=absent)
+
+
+def test_a_fingerprint_needs_both_recordings(aurora: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    aurora.add_runs(run="2")
+    values = {"kind": "fingerprint", "target": None, "across": "run"}
+    split(aurora, **values)
+    rows = store.frame(aurora.embed(), "embeddings").to_dict("records")
+    aurora.embed([{**row, "half": None} for row in rows[:-1]])
+    with pytest.raises(InputError, match=r"no embedding of 1 participant\(s\) \(47\)"):
+        score(aurora, **values)
+    scores, _ = score(aurora, **values, absent="leave-out")
+    assert scores["n_test"].tolist() == [47, 47]
+    assert "scored without 1 of 48 participants" in capsys.readouterr().err

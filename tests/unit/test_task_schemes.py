@@ -117,7 +117,10 @@ def test_relatives_at_other_sites_do_not_train_what_is_tested_on_them(aurora: Da
     family = made[made["group"] == "family F1"]
     assert family.groupby("split").size().tolist() == [1, 1, 1]
     assert (family["part"] == "test").all()
-    assert "split 0 (tests s0): 2 of 48 participants in no part" in notes(aurora)
+    line = (
+        "of 48 participants, in no part (relatives of the tested, or not listed): 2 in split 0 (s0), 2 in split 1 (s1)"
+    )
+    assert notes(aurora) == [line + ", 2 in split 2 (s2)"]
 
 
 def test_regression_over_sites_of_other_ages(aurora: Dataset) -> None:

@@ -69,17 +69,24 @@ def _flat(value: npt.NDArray[Any]) -> pa.Array:
 def write(path: Path, artefact: str, rows: Sequence[Mapping[str, Any]] | pd.DataFrame, provenance: Provenance,
           size: int = 1) -> None:  # fmt: skip
     """Write a whole artefact atomically; every declared column exists, unknown columns are refused unless open."""
-    records = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else list(rows)
-    plain = [{str(key): _plain(value) for key, value in row.items()} for row in records]
-    expected = schema(artefact, size)
-    further = sorted({key for row in plain for key in row} - set(expected.names))
+    columns, expected = _columns(rows), schema(artefact, size)
+    further = sorted(set(columns) - set(expected.names))
     if further and artefact not in OPEN:
         raise ValueError(f"{path}: columns {further} are not part of '{artefact}'")
-    arrays = [pa.array([row.get(field.name) for row in plain], type=field.type) for field in expected]
-    arrays += [pa.array([row.get(name) for row in plain]) for name in further]
+    absent = [None] * len(rows)
+    arrays = [pa.array(columns.get(field.name, absent), type=field.type) for field in expected]
+    arrays += [pa.array(columns[name]) for name in further]
     table = pa.Table.from_arrays(arrays, names=[*expected.names, *further])
     with atomic(path) as temporary:
         pq.write_table(table.replace_schema_metadata(provenance.metadata()), temporary, compression="zstd")
+
+
+def _columns(rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> dict[str, list[Any]]:
+    """The values of every column, plain; None where a row lacks it."""
+    if isinstance(rows, pd.DataFrame):
+        return {str(name): [_plain(value) for value in values.tolist()] for name, values in rows.items()}
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {str(name): [_plain(row.get(name)) for row in rows] for name in names}
 
 
 def _plain(value: Any) -> Any:

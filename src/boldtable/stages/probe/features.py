@@ -125,13 +125,33 @@ def pairs(rows: Rows, people: pd.DataFrame, runs: pd.DataFrame, halves: bool) ->
     """
     if halves and rows.keys["half"].isna().all():
         raise InputError(f"{rows.name} holds no halves of runs: set halves: true in the embed block of this model")
-    units = runs["unit"].to_numpy()
     both = []
-    for unit in (0, 1):
-        place = _places(rows, people, runs if halves else runs[units == unit], unit + 1 if halves else None)
+    for place in _units(rows, people, runs, halves):
         refuse_absent(rows, people, place)
         both.append(means(rows, place, len(people)))
     return both[0], both[1]
+
+
+def present(rows: Rows, people: pd.DataFrame, runs: pd.DataFrame, task: Probe) -> npt.NDArray[np.bool_]:
+    """Who has an embedding with a finite value, (participant,); in a fingerprint, of both recordings."""
+    if task.kind == "fingerprint":
+        places = _units(rows, people, runs, task.across == "half")
+    else:
+        places = [_places(rows, people, runs)]
+    found = np.zeros((len(places), len(people)), dtype=bool)
+    for first, vectors in rows.vectors():
+        finite = np.isfinite(vectors).any(axis=1)
+        for number, place in enumerate(places):
+            mine = place[first : first + len(vectors)]
+            found[number, mine[(mine >= 0) & finite]] = True
+    return np.asarray(found.all(axis=0))
+
+
+def _units(rows: Rows, people: pd.DataFrame, runs: pd.DataFrame, halves: bool) -> list[Ints]:
+    """Whose each row is, for either of the two recordings of a fingerprint."""
+    if halves:
+        return [_places(rows, people, runs, half) for half in (1, 2)]
+    return [_places(rows, people, runs[runs["unit"] == unit]) for unit in (0, 1)]
 
 
 def means(rows: Rows, place: Ints, n: int) -> Floats:

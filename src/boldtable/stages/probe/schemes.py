@@ -109,7 +109,7 @@ def _files(settings: Probe, people: pd.DataFrame) -> tuple[pd.DataFrame, list[st
 def _lists(path: Path) -> pd.DataFrame:
     """The fixed lists: split (number in the order of their names), held_out (None), participant, part."""
     try:
-        table = pd.read_csv(path, sep=None, engine="python", dtype=str, skipinitialspace=True)
+        table = pd.read_csv(path, sep=None, engine="python", dtype=str, encoding="utf-8-sig", skipinitialspace=True)
     except FileNotFoundError:
         raise InputError(f"split_file not found: {path}") from None
     except (OSError, ValueError, pd.errors.ParserError) as error:
@@ -136,11 +136,13 @@ def _absent(made: pd.DataFrame, people: pd.DataFrame) -> Iterator[str]:
     names = never.loc[never["_merge"] == "left_only", "participant"]
     if len(names):
         yield f"{len(names)} participant(s) in no part of any split: {splits.listed(names)}"
+    places = []
     for split, rows in made.groupby("split"):
-        held_out = rows["held_out"].iloc[0]
-        if len(rows) < len(used):
-            where = f" (tests {held_out})" if held_out is not None else ""
-            yield f"split {split}{where}: {len(used) - len(rows)} of {len(used)} participants in no part"
+        absent, held_out = len(used) - len(rows), rows["held_out"].iloc[0]
+        places += [f"{absent} in split {split}{f' ({held_out})' if held_out else ''}"] if absent else []
+    if places:
+        why = "in no part (relatives of the tested, or not listed)"
+        yield f"of {len(used)} participants, {why}: {splits.listed(places)}"
 
 
 _SCHEMES: Mapping[str, Any] = {

@@ -50,10 +50,13 @@ def write(
     splits.check(made, str(path))
     runs = recordings.used(settings, qc)
     recordings.refuse_duplicates(runs, made, str(path))
+    what, rows = f"{task} x {model}", features.read(embeddings, settings)
+    if settings.absent == "leave-out":
+        made = _present(settings, rows, runs, made, what)
     if settings.kind == "fingerprint":
-        results = {0: _fingerprint(settings, features.read(embeddings, settings), runs, made)}
+        results = {0: _fingerprint(settings, rows, runs, made)}
     else:
-        results = _splits(settings, _samples(settings, embeddings, runs, made, participants), made, f"{task} x {model}")
+        results = _splits(settings, _samples(settings, rows, runs, made, participants), made, what)
     inputs = [*embeddings, *qc, *(participants if settings.confounds else []), path]
     _write(settings, {"model": model, "task": task}, results, inputs, out, predictions)
 
@@ -77,11 +80,22 @@ def _write(
     say(f"{labels['task']} x {labels['model']}: mean {metric} {mean:.3f} over {len(results)} split(s)")
 
 
+def _present(settings: Probe, rows: features.Rows, runs: pd.DataFrame, made: pd.DataFrame, what: str) -> pd.DataFrame:
+    """The splits of those of whom the model has embeddings; a line names the others."""
+    people = made[recordings.PERSON].drop_duplicates().reset_index(drop=True)
+    there = features.present(rows, people, runs, settings)
+    if there.any() and not there.all():
+        names, n = splits.listed(people.loc[~there, "participant"]), int((~there).sum())
+        say(f"{what}: scored without {n} of {len(people)} participants, who have no embedding: {names}")
+        made = made.merge(people[there], on=recordings.PERSON)
+    return made
+
+
 def _samples(
-    settings: Probe, embeddings: Sequence[Path], runs: pd.DataFrame, made: pd.DataFrame, participants: Sequence[Path]
+    settings: Probe, rows: features.Rows, runs: pd.DataFrame, made: pd.DataFrame, participants: Sequence[Path]
 ) -> Samples:
     """The embeddings of the task's participants, numbered in the order of dataset and name, and their confounds."""
-    rows, people = features.read(embeddings, settings), _targets(made).reset_index()
+    people = _targets(made).reset_index()
     if settings.head == "linear-sgd":
         values, owner = features.samples(rows, people, runs)
     else:
@@ -91,7 +105,7 @@ def _samples(
         owner,
         covariates.confounds(settings, made, runs, participants),
         covariates.site(settings, made) if settings.harmonise == "site" else None,
-        store.provenance(embeddings[0]).get("transform"),
+        store.provenance(rows.paths[0]).get("transform"),
     )
 
 

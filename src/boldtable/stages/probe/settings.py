@@ -96,6 +96,12 @@ class Probe(Settings):
         "or the one with the most minutes left after censoring.",
     )
 
+    absent: Literal["refuse", "leave-out"] = Field(
+        "refuse",
+        description="A model that has no embedding of some of the task's participants is refused, or scored without "
+        "them: a line names them, n counts the others, and the table compares models on whom they share.",
+    )
+
     # How they are split.
     scheme: Literal["random", "kfold", "leave-one-site-out", "transfer", "files"] = Field(
         "random",
