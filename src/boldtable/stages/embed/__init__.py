@@ -15,7 +15,7 @@ from boldtable.atlas.table import AtlasTable, load_table
 from boldtable.errors import InputError, SettingsError, nearest
 from boldtable.expansion import BASELINES
 from boldtable.settings import Settings
-from boldtable.stages.embed import encoders, reconstruction, tables
+from boldtable.stages.embed import baselines, encoders, reconstruction, tables
 from boldtable.stages.embed.reconstruction import Reconstruct, Source
 
 __all__ = ["Embed", "Reconstruct", "Source", "import_weights", "reconstruct", "run"]
@@ -119,8 +119,6 @@ def run(
     matrices that a probe has to project. Raises `InputError` where the tensors are not what the model was trained on,
     where a kept run is missing, and where an embedding is not finite.
     """
-    from boldtable.stages.embed import baselines  # torch, as its models: who only checks settings need not wait for it
-
     folder = _folder(settings, weights)
     kept = tables.kept_runs(qc)
     if settings.encoder in OF_TABLES:
