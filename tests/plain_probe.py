@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -20,9 +18,9 @@ def head(seed: int, x: Tensor, n_outputs: int) -> nn.Sequential:
     return model
 
 
-def train(protocol: Protocol, rate: float, x: Tensor, rows: Tensor, target: Tensor, numbers: bool, seed: int,
-          drawn: Callable[[int, int, int], Tensor] = order) -> Tensor:  # fmt: skip
-    """One head on the training `rows` of `x` (row, feature); its outputs (row, output) for all rows.
+def train(protocol: Protocol, rate: float, x: Tensor, mask: Tensor, target: Tensor, numbers: bool, seed: int,
+          order_seed: int) -> Tensor:  # fmt: skip
+    """One head on the rows of `x` (row, feature) that `mask` (row,) marks; its outputs (row, output) for all rows.
 
     `target` (row, class) is one-hot, or (row, 1) numbers.
     """
@@ -30,11 +28,13 @@ def train(protocol: Protocol, rate: float, x: Tensor, rows: Tensor, target: Tens
     loss: nn.Module = nn.L1Loss() if numbers else nn.CrossEntropyLoss()
     truth = target if numbers else target.argmax(dim=1)
     optimiser = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
-    size = protocol.batch(len(rows))
+    n = int(mask.sum())
+    size = protocol.batch(n)
     for epoch in range(protocol.epochs):
-        epoch_rows = rows[drawn(seed, epoch, len(rows))]
-        for first in range(0, len(rows) - 1, size):
-            batch = epoch_rows[first : first + size]
+        drawn = order(order_seed, epoch, len(x))
+        rows = drawn[mask[drawn]]
+        for first in range(0, n - 1, size):
+            batch = rows[first : first + size]
             optimiser.zero_grad()
             loss(model(x[batch]), truth[batch]).backward()
             optimiser.step()

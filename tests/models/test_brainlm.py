@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import torch
 from brainlm_case import little_model, make_spec
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from boldtable.errors import InputError, SettingsError
 from boldtable.models import Encoder, load_model, save_model
 from boldtable.models.brainlm import SIZES, BrainLM, BrainLMConfig, brainlm_config
 from boldtable.models.brainlm_layers import TAPS, ConvolvedAttention
+from boldtable.models.brainlm_vit import BrainLMImages, ImageConfig
 
 
 def signal(batch: int = 2, n_frames: int = 20) -> Tensor:
@@ -110,7 +113,7 @@ def test_windows_of_another_length_are_read_as_well() -> None:
 
 def test_activations_computed_again_give_the_same_gradients() -> None:
     kept, again = little_model(), little_model()
-    again.again = True
+    again.spare_memory = True
     for model in (kept, again):
         model.encode(model.tokenize(signal())).square().sum().backward()
     for (name, one), (_, other) in zip(kept.named_parameters(), again.named_parameters(), strict=True):
@@ -171,3 +174,28 @@ def test_sizes() -> None:
         published = BrainLM(brainlm_config("base", 424), make_spec(424))
     # 13,429,292 as the authors count them, less their output layer of 768 pixels that is never used
     assert sum(weight.numel() for weight in published.parameters()) == 13_429_292 - 768 * 513
+
+
+VIT_B = ImageConfig(424, 432, 16, 768, 12, 12, 3072, 512, 8, 16, 2048)
+VIT_H = ImageConfig(424, 434, 14, 1280, 32, 16, 5120, 512, 8, 16, 2048)
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (lambda: BrainLM(brainlm_config("base", 424), make_spec(424)), 220.8),
+        (lambda: BrainLMImages(VIT_B, make_spec(424)), 144.5),
+        (lambda: BrainLMImages(VIT_H, make_spec(424)), 1363.5),
+    ],
+    ids=["13M", "111M", "650M"],
+)
+def test_the_arithmetic_is_that_of_the_published_models(build: Callable[[], Any], expected: float) -> None:
+    """As counted on the authors' code: forward of the encoder, nothing hidden, a multiplication and an addition each.
+
+    There the 13 M class has 219.7: the band matrices of `along_tokens` count their zeros.
+    """
+    with torch.device("meta"):
+        model, x = build(), torch.empty(1, 424, 200)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.encode(model.tokenize(x))
+    assert counter.get_total_flops() / 1e9 == pytest.approx(expected, abs=0.05)

@@ -15,6 +15,7 @@ from boldtable import models, store
 from boldtable.errors import InputError, SettingsError
 from boldtable.models import connectome, demographics, nuisance
 from boldtable.models.brain_jepa import BrainJepa, BrainJepaConfig
+from boldtable.models.semantoks import Semantoks, semantoks_config
 from boldtable.models.tokenizers import LongConvolution, stretched
 from boldtable.stages import embed
 
@@ -117,6 +118,16 @@ def test_a_model_with_mask_tokens_does_not_see_what_is_hidden(study: Study) -> N
     expected = torch.cat([visible.mean(dim=1), tokens[:, 0]], dim=1)
     np.testing.assert_allclose(hidden[0], expected[0].numpy(), atol=1e-5)
     assert not np.allclose(hidden[0], missing[0].numpy(), atol=1e-3)
+
+
+def test_hidden_parcels_of_a_token_that_shows_others_are_absent() -> None:
+    spec = Means(networks=tuple(NETWORKS)).spec
+    encoder = Semantoks(semantoks_config("tiny", NETWORKS, 20, 5, tokenizer="single"), spec).eval()
+    x, shown = torch.randn(2, N_PARCELS, 20), torch.tensor([network != "Limbic" for network in NETWORKS])
+    masks = torch.ones(2, N_PARCELS, dtype=torch.bool), torch.ones(2, 20, dtype=torch.bool)
+    with torch.inference_mode():
+        found, expected = encoder.embed_shown(x, *masks, shown), encoder.embed(x, masks[0] & shown, masks[1])
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_model_without_mask_tokens_is_told_that_parcels_are_missing(

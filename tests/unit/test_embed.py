@@ -39,6 +39,7 @@ class Study:
         self.tensors: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
         self.qc: list[dict[str, Any]] = []
         self.clean = Clean(atlas="toy")
+        self.inputs: list[Path] = []  # what the tensors were made from
         for index, name in enumerate(["01", "02", "03", "04"]):
             self.add(name, "ab"[index // 2], keep=name != "02", fd_mm_mean=0.1 * index)
 
@@ -60,7 +61,10 @@ class Study:
             self.folder / "atlas.parquet", store.Provenance("x")
         )
         for shard, rows in self.tensors.items():
-            path, provenance = self.folder / "tensors" / f"{shard}.parquet", store.Provenance("clean", self.clean)
+            path, provenance = (
+                self.folder / "tensors" / f"{shard}.parquet",
+                store.Provenance("clean", self.clean, self.inputs),
+            )
             with store.Writer(path, "tensors", provenance, N_PARCELS) as writer:
                 for row in rows:
                     writer.append(row)
@@ -427,3 +431,60 @@ def test_halves_stand_beside_whole_runs(study: Study, load: Callable[[Any], Any]
     }  # fmt: skip
     with pytest.raises(SettingsError, match="'nuisance' knows whole runs only"):
         embed.Embed.parse({"recipe": "semantoks", "encoder": "nuisance", "halves": True})
+
+
+def statistics(path: Path, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Write population statistics of the six parcels; the last has none."""
+    rng = np.random.default_rng(seed)
+    median, iqr = rng.normal(size=N_PARCELS), rng.uniform(1, 2, N_PARCELS)
+    rows = [{"column": place, "median": median[place], "iqr": iqr[place]} for place in range(N_PARCELS)]
+    rows[-1]["iqr"] = None
+    store.write(path, "population", rows, store.Provenance("population"))
+    return median, iqr
+
+
+@pytest.mark.parametrize("normalise", ["zscore", "none"])
+def test_a_model_scales_by_the_statistics_in_its_folder(
+    study: Study, load: Callable[[Any], Any], capsys: pytest.CaptureFixture[str], normalise: str
+) -> None:
+    order = [3, 2, 0, 1, 4, 5]
+    load(Means(normalisation="population", parcels=tuple(f"p{place}" for place in order)))
+    median, iqr = statistics(study.folder / "normalisation.parquet")
+    study.clean = Clean(atlas="toy", normalise=normalise)
+    std = study.rng.uniform(5, 9, N_PARCELS).astype(np.float32)
+    for rows in study.tensors.values():
+        for row in rows:
+            row["std"] = std
+    found = study.embed("model", windows=1)
+    assert "scales the tensors by its own statistics" in capsys.readouterr().err
+    series = study.of("01")["signal"] * (std if normalise == "zscore" else 1)
+    expected = (series[:20, order].mean(axis=0) - median) / iqr
+    np.testing.assert_allclose(found["embedding"][0][: N_PARCELS - 1], expected[:-1], rtol=1e-4, atol=1e-5)
+    assert found["embedding"][0][N_PARCELS - 1] == -9  # no statistics: missing
+
+
+def test_tensors_made_with_the_model_s_own_statistics_stay_as_they_are(
+    study: Study, load: Callable[[Any], Any]
+) -> None:
+    load(Means(normalisation="population"))
+    study.clean = Clean(atlas="toy", normalise="population", population=["aurora"])
+    plain = np.stack(study.embed("model", windows=1)["embedding"])
+    statistics(study.folder / "normalisation.parquet")
+    with pytest.raises(InputError, match="were made with other population statistics: set normalise 'none'"):
+        study.embed("model", windows=1)
+    study.inputs = [study.folder / "normalisation.parquet"]
+    np.testing.assert_array_equal(np.stack(study.embed("model", windows=1)["embedding"]), plain)
+
+
+def test_what_statistics_cannot_convert_is_refused(study: Study, load: Callable[[Any], Any]) -> None:
+    load(Means(normalisation="population"))
+    statistics(study.folder / "normalisation.parquet")
+    study.clean = Clean(atlas="toy", normalise="robust")
+    with pytest.raises(InputError, match=r"scales by the statistics in .*, the tensors were made with normalise 'rob"):
+        study.embed("model")
+    study.clean = Clean(atlas="toy")
+    with pytest.raises(InputError, match="sub-01 task-rest run-1 has no standard deviations: run clean again"):
+        study.embed("model")
+    (study.folder / "normalisation.parquet").unlink()
+    with pytest.raises(InputError, match=r"expects 'population' normalisation .* have 'zscore'"):
+        study.embed("model")

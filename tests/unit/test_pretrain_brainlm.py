@@ -54,7 +54,7 @@ def test_two_epochs_make_a_folder_with_decoder_and_positions(world: Path) -> Non
     np.testing.assert_allclose(model.coordinates.numpy(), expected)
     log = curves(folder)
     assert log["reconstruction_loss"].equals(log["loss"])
-    assert log[["masked_r2", "token_similarity"]].notna().all().all()
+    assert log[["r2", "token_similarity"]].notna().all().all()
     assert log["cls_rank"].notna().sum() == 1
     start = weights(train(world, "start", **BLOCK | {"epochs": 0}))
     moved = {name for name, tensor in weights(folder).items() if not torch.equal(tensor, start[name])}
@@ -66,7 +66,7 @@ def test_two_epochs_make_a_folder_with_decoder_and_positions(world: Path) -> Non
 
 def test_it_learns(world: Path) -> None:
     log = curves(train(world, "long", **BLOCK | {"epochs": 60, "lr": 0.2, "mask_ratio": 0.4, "dropout": 0.0}))
-    assert log["masked_r2"].tail(10).mean() > log["masked_r2"].head(10).mean() + 0.1
+    assert log["r2"].tail(10).mean() > log["r2"].head(10).mean() + 0.1
 
 
 def test_the_published_schedule(world: Path) -> None:
@@ -105,7 +105,7 @@ def assert_close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 
 def test_parts_and_recomputed_activations_change_nothing_but_rounding(world: Path) -> None:
     one = weights(train(world, "one", **BLOCK))
-    for more in ({"micro_batch": 2}, {"recompute": True}):
+    for more in ({"micro_batch": 2}, {"activation_checkpointing": True}):
         assert_close(one, weights(train(world, "other", **BLOCK | more)))
 
 
@@ -114,7 +114,7 @@ def test_two_processes_give_what_one_gives(world: Path) -> None:
     codes, said = finished(start(world, "shared", shared))
     assert codes == [0, 0], said
     alone = train(world, "single", **shared)
-    one, two = (curves(folder).drop(columns=["token_similarity", "cls_rank", "masked_r2"]) for folder in
+    one, two = (curves(folder).drop(columns=["token_similarity", "cls_rank", "r2"]) for folder in
                 (alone, world / "models" / "shared"))  # fmt: skip
     np.testing.assert_allclose(two, one, rtol=2e-4, atol=2e-6)
     assert_close(weights(alone), weights(world / "models" / "shared"))

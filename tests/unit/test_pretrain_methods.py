@@ -14,13 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_pretrain import curves, interrupt, same, train, weights
+from test_pretrain import TINY, curves, interrupt, same, train, weights
 from test_pretrain_data import N_PARCELS, atlas, run_row, small, write_dataset
 
 from boldtable import store
-from boldtable.errors import BoldtableError, SettingsError
+from boldtable.errors import BoldtableError, InputError, SettingsError
 from boldtable.generate import EXAMPLES, schema
 from boldtable.models import load_model
+from boldtable.stages import pretrain
+from boldtable.stages.clean import Clean
 from boldtable.stages.pretrain import METHODS, Pretrain
 from boldtable.stages.pretrain.training import Training
 from boldtable.study import Study
@@ -213,3 +215,26 @@ def test_the_log_has_columns_for_all_and_of_the_method(world: Path) -> None:
     assert {"reconstruction_loss", "r2"} <= set(logs["semantoks-mae"])
     assert logs["semantoks-mae"]["momentum"].isna().all()
     assert {"contrast_loss", "retrieval"} <= set(logs["semantoks-simclr"])
+
+
+def test_population_statistics_travel_with_the_weights(tmp_path: Path) -> None:
+    mine, other = tmp_path / "toy-population.parquet", tmp_path / "other.parquet"
+    for path, iqr in ((mine, 2.0), (other, 3.0)):
+        rows = [{"column": place, "median": 0.0, "iqr": iqr, "n_frames": 9, "n_runs": 3} for place in range(N_PARCELS)]
+        store.write(path, "population", rows, store.Provenance("population"))
+    recipe = Clean(atlas="toy", normalise="population", population=["a"])
+    tensors, qc = small(tmp_path, n=4, made=store.Provenance("clean", recipe, [mine], atlas="toy"))
+    atlas().save(tmp_path / "toy.parquet", store.Provenance("atlas"))
+    given = {"model": "m", "atlas": tmp_path / "toy.parquet", "tensors": [tensors], "qc": [qc], "out": tmp_path / "m"}
+    settings = Pretrain.parse({**TINY, "epochs": 1, "snapshots": 1})
+    for wrong, says in ((None, "name its statistics with --population"), (other, "made with other statistics than")):
+        with pytest.raises(InputError, match=says):
+            pretrain.run(settings, **given, population=wrong)
+    pretrain.run(settings, **given, population=mine)
+    for folder in (tmp_path / "m", tmp_path / "m" / "snapshots" / "000000"):
+        assert (folder / "normalisation.parquet").read_bytes() == mine.read_bytes()
+        assert load_model(folder).spec.normalisation == "population"
+    assert mine.name in [given["name"] for given in store.provenance(tmp_path / "m/training.parquet")["inputs"]]
+    small(tmp_path, n=4)
+    with pytest.raises(InputError, match="leave out --population"):
+        pretrain.run(settings, **given, population=mine)

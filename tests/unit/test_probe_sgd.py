@@ -12,7 +12,7 @@ import torch
 import plain_probe as plain
 from boldtable.stages.probe import Probe, heads
 from boldtable.stages.probe.heads import Part, Samples, windows
-from boldtable.stages.probe.heads.linear_sgd import Heads, Protocol, initial, order
+from boldtable.stages.probe.heads.linear_sgd import Heads, Protocol, initial, order, train
 
 PROTOCOL = Protocol((0.03, 0.01, 1e-3), 6, 256)
 SEEDS = [5, 6]
@@ -33,15 +33,18 @@ def test_all_at_once_equals_one_after_another(dtype: torch.dtype, tolerance: flo
     x[:, 3] = 5
     target = torch.randn(n, 1, generator=g) if numbers else torch.eye(outputs)[torch.arange(n) % outputs]
     target = target.to(dtype)
-    rows = torch.stack([torch.randperm(n, generator=g)[:57] for _ in SEEDS])  # minibatches of 7, and 1 over
-    ours = Heads(PROTOCOL, x.expand(2, n, size), rows, target.expand(2, n, outputs), numbers, SEEDS)
-    ours.train()
-    found = ours.evaluate()
-    for split, seed in enumerate(SEEDS):
-        for place, rate in enumerate(PROTOCOL.rates):
-            alone = plain.train(PROTOCOL, rate, x, rows[split], target, numbers, seed)
-            expected = alone if numbers else alone - alone[:, -1:]
-            torch.testing.assert_close(found[split, place], expected, atol=tolerance, rtol=tolerance)
+    masks = torch.zeros(2, n, dtype=torch.bool)
+    for mask in masks:
+        mask[torch.randperm(n, generator=g)[:57]] = True  # minibatches of 7, and 1 over
+    for shared in (True, False):
+        given = x[None] if shared else x.repeat(2, 1, 1)
+        ours = Heads(PROTOCOL, given, masks, target.expand(2, n, outputs), numbers, SEEDS)
+        train([ours], 21, n)
+        for split, found in enumerate(ours.evaluate()):
+            for place, rate in enumerate(PROTOCOL.rates):
+                alone = plain.train(PROTOCOL, rate, x, masks[split], target, numbers, SEEDS[split], 21)
+                expected = alone if numbers else alone - alone[:, -1:]
+                torch.testing.assert_close(found[place], expected, atol=tolerance, rtol=tolerance)
 
 
 def test_minibatches_are_an_eighth_of_the_rows_and_at_most_256() -> None:
@@ -94,10 +97,10 @@ def test_logits_are_averaged_over_windows_and_the_rate_chosen_on_windows_or_part
     cohort = Cohort()
     probe, part = settings(epochs=3), cohort.part()
     x = torch.from_numpy(cohort.samples.values)
-    rows = torch.from_numpy(cohort.samples.rows(part.train))
+    mask = torch.from_numpy(np.isin(cohort.owner, part.train))
     target = torch.eye(2)[torch.from_numpy(cohort.y[cohort.owner])]
     protocol = Protocol(tuple(probe.rates), 3, 256)
-    logits = {rate: plain.train(protocol, rate, x, rows, target, False, 21).double() for rate in probe.rates}
+    logits = {rate: plain.train(protocol, rate, x, mask, target, False, 21, 21).double() for rate in probe.rates}
     mean = {
         rate: torch.stack([found[torch.from_numpy(cohort.owner == one)].mean(dim=0) for one in range(40)])
         for rate, found in logits.items()
@@ -114,16 +117,18 @@ def test_logits_are_averaged_over_windows_and_the_rate_chosen_on_windows_or_part
         np.testing.assert_allclose(fitted.output, mean[fitted.chosen].softmax(dim=1).numpy(), atol=1e-4)
 
 
-def test_a_split_does_not_depend_on_those_it_is_trained_with(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batched", [False, True], ids=["in turns", "in one step"])
+def test_a_split_does_not_depend_on_those_it_is_trained_with(batched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     cohort = Cohort()
     smaller = replace(cohort.part(23), train=np.arange(18))  # another number of training rows
     parts = [cohort.part(21), cohort.part(22, first=7), smaller, cohort.part(24, first=3)]
     probe = settings(epochs=3)
-    found = []
-    for at_once in (1, 4):
-        monkeypatch.setattr(windows, "_SPLITS_AT_ONCE", at_once)
-        found.append(fit(cohort, probe, *parts))
-    for one, other in zip(*found, strict=True):
+    alone = [fit(cohort, probe, part)[0] for part in parts]
+    if batched:
+        groups = windows._groups(cohort.samples, parts, "cuda")
+        assert groups == [[0], [1, 3], [2]]  # who has fewer windows is in training in the second and fourth
+        monkeypatch.setattr(windows, "_groups", lambda *_: groups)
+    for one, other in zip(alone, fit(cohort, probe, *parts), strict=True):
         assert one.chosen == other.chosen
         np.testing.assert_allclose(one.output, other.output, atol=1e-5)
 

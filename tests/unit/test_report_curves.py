@@ -58,8 +58,12 @@ def test_curves_are_drawn_and_neither_listed_nor_tested(tmp_path: Path) -> None:
     html = run(build(tmp_path), tmp_path)
     assert html.count("semantoks, sex: balanced accuracy (%) against the step") == 1
     rows = pd.read_csv(tmp_path / "t.csv")
-    assert set(rows["model"]) == {"connectome", "semantoks", "semantoks-cls"}
+    assert set(rows.loc[rows["row"] == "score", "model"]) == {"connectome", "semantoks", "semantoks-cls"}
     assert rows["p"].notna().sum() == 2
+    drawn = rows[rows["row"] == "curve"].set_index("model")
+    assert drawn.index.tolist() == ROWS
+    assert drawn["mean"].tolist() == pytest.approx([0.61, 0.63, 0.65, 0.67])
+    assert drawn[["p", "p_holm", "difference", "reference"]].isna().all().all()
 
 
 def test_points_are_the_means_of_the_scores(tmp_path: Path) -> None:

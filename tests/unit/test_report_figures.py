@@ -72,7 +72,7 @@ def test_networks_are_drawn_and_listed(tmp_path: Path) -> None:
     assert found.only == {"Vis": "only-Vis", "Limbic": "only-Limbic"}
     html = page(settings, tmp_path, config)
     assert html.count("whole, aurora-sex: balanced accuracy (%) by network") == 1
-    row = re.search(r'<th scope="row">Vis</th><td class="right">(.*?)</td>', html)
+    row = re.search(r'<th scope="row">Vis</th><td class="right nowrap">(.*?)</td>', html)
     assert row is not None
     assert row[1] == '55.0 <span class="sd">/ 60.0</span>'
 

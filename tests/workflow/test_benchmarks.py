@@ -8,9 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from simulated import on_cohorts
 
 from boldtable.simulate import cohort
 from boldtable.simulate.atlas import demo457
+from boldtable.stages.report.published import load
 from boldtable.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +40,14 @@ def primary(folder: Path, table: str) -> pd.DataFrame:
 
 
 def test_there_are_benchmarks() -> None:
-    assert {"semantoks-ablations.yaml", "semantoks-learns.yaml", "stages_fep.yaml"} <= set(CONFIGS)
+    published = {
+        "semantoks.yaml",
+        "semantoks-ablations.yaml",
+        "semantoks-scaling.yaml",
+        "brain-jepa.yaml",
+        "brainlm.yaml",
+    }
+    assert published | {"abide.yaml", "semantoks-learns.yaml", "stages_fep.yaml"} <= set(CONFIGS)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -72,6 +81,49 @@ def test_nothing_of_the_real_parcels_is_guessed() -> None:
     assert rows["index"].tolist() == list(range(1, 420))
     assert rows["name"].iloc[[0, 418]].tolist() == ["parcel-001", "parcel-419"]
     assert set(rows["hemisphere"]) == set(rows["network"]) == {"n/a"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_published_numbers_are_those_of_rows_and_tasks(name: str) -> None:
+    """A table that prints published numbers has some to print, and none for a doubtful one."""
+    config = Study.load(str(BENCHMARKS / name))
+    for table in config.report.values():
+        if table.published:
+            known = {(number.task, number.model) for number in load(table.published) if number.doubtful is None}
+            tasks = {table.published_tasks.get(task, task) for task in table.tasks}
+            models = {table.published_models.get(row, row) for row in table.rows}
+            assert {(task, model) for task, model in known if task in tasks and model in models}
+
+
+# The datasets that are replaced by simulated cohorts; the others are not there, and the table has to say so.
+SIMULATED = {
+    "abide": ["abide"],
+    "brain-jepa": ["ukb-pretrain", "ukb"],
+    "brainlm": ["ukb-pretrain", "ukb"],
+    "semantoks": ["ukb-pretrain", "abide"],
+    "semantoks-scaling": ["ukb-pretrain", "abide"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIMULATED)
+def test_a_benchmark_gives_its_table_on_simulated_cohorts(name: str, tmp_path: Path) -> None:
+    config = yaml.safe_load((BENCHMARKS / f"{name}.yaml").read_text(encoding="utf-8"))
+    config = on_cohorts(config, SIMULATED[name])
+    folder = tmp_path / name
+    cohort(folder / "data", participants=24, workers=2)
+    (folder / "study.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    snakemake(folder, folder / "study.yaml")
+    rows = primary(folder, name)
+    table = config["report"][name]
+    assert set(table["models"]) | {"majority", "nuisance", "connectome"} <= set(rows["model"])
+    assert rows["mean"].notna().all()
+    text = (folder / f"results/tables/{name}.md").read_text(encoding="utf-8")
+    for absent in set(config["collect"]) - set(SIMULATED[name]):
+        assert f"- {absent} is not there (no data in nowhere/{absent})" in text
+    page = (folder / f"results/tables/{name}.html").read_text(encoding="utf-8")
+    assert ('id="scaling"' in page) == (name == "semantoks-scaling")
+    assert ('id="networks"' in page) == ("attribution" in table)
 
 
 @pytest.mark.slow

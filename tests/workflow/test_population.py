@@ -26,3 +26,13 @@ def test_statistics_of_a_split_wait_for_it(study):
     study.config["embed"]["connectome"]["recipe"] = "population"
     names = [call.split()[0] for call in study.run()]
     assert names.index("split") < names.index("population")
+
+
+def test_statistics_travel_with_a_model(study):
+    study.config["clean"]["population"] = {"atlas": "demo457", "normalise": "population", "population": ["aurora"]}
+    study.config["pretrain"]["semantoks"]["recipe"] = "population"
+    study.config["embed"]["semantoks"]["recipe"] = "population"
+    names = [call.split()[0] for call in study.run()]
+    assert names.index("population") < names.index("pretrain")
+    done = study.snakemake("results/models/semantoks", "--forcerun", "pretrain", "-n", "-p")
+    assert "--population results/population/population.parquet" in done.stdout

@@ -18,6 +18,9 @@ def test_the_whole_graph_runs_once_and_then_not_again(study):
     }  # fmt: skip
     assert (study.folder / "results/tables/main.html").exists()
     assert study.run() == []
+    done = study.snakemake("--report", "report.html")
+    assert done.returncode == 0, done.stderr
+    assert "connectome, semantoks on sex" in (study.folder / "report.html").read_text()
 
 
 def test_a_new_participant_runs_its_shard_alone(study):

@@ -96,16 +96,25 @@ def model_atlas(stage):
 
 
 def pretrain_folders(wildcards):
-    """One --tensors and one --qc argument per dataset, in the same order."""
+    """One --tensors and one --qc argument per dataset, in the same order, and --population where the recipe has one."""
     settings = config["pretrain"][wildcards.model]
     pairs = ["--tensors", f"results/{{dataset}}/tensors/{settings['recipe']}", "--qc", "results/{dataset}/qc.parquet"]
-    return [part.format(dataset=dataset) for dataset in settings["datasets"] for part in pairs]
+    folders = [part.format(dataset=dataset) for dataset in settings["datasets"] for part in pairs]
+    return folders + [part for path in pretrain_population(wildcards) for part in ("--population", path)]
 
 
-def pretrain_grouping(wildcards):
-    """The file that says which parcels share a token, where the model's tokenizer is one."""
-    tokenizer = config["pretrain"][wildcards.model].get("tokenizer", "network")
-    return [tokenizer] if tokenizer.endswith(".tsv") else []
+def pretrain_population(wildcards):
+    """The population statistics of the model's recipe, if it uses any: they travel with the weights."""
+    recipe = config["pretrain"][wildcards.model]["recipe"]
+    fitted = config["clean"][recipe].get("normalise") == "population"
+    return [f"results/population/{recipe}.parquet"] if fitted else []
+
+
+def pretrain_files(wildcards):
+    """The files that the model's settings name: a grouping of parcels (its tokenizer), or gradients."""
+    settings = config["pretrain"][wildcards.model]
+    named = [settings.get("tokenizer") or "", settings.get("gradients") or ""]
+    return [path for path in named if Path(path).suffix]
 
 
 def embed_weights(wildcards):

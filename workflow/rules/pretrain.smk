@@ -4,7 +4,8 @@ A training that is told to stop saves its state outside the output and fails wit
 With `gpu: 2` or more in a profile, that many processes share the training.
 
 READS   results/{dataset}/tensors/{recipe}/, results/{dataset}/qc.parquet of the datasets that the model names,
-        and the TSV of its tokenizer, where it names one
+        results/population/{recipe}.parquet for a recipe with normalise 'population', and the files that its settings
+        name (the TSV of its tokenizer, its gradients)
 WRITES  results/models/{model}/
 """
 
@@ -12,7 +13,8 @@ WRITES  results/models/{model}/
 rule pretrain:
     input:
         model_tensors("pretrain"),
-        pretrain_grouping,
+        pretrain_files,
+        pretrain_population,
         collect("results/{dataset}/qc.parquet", dataset=lookup("pretrain/{model}/datasets", within=config)),
         atlas=model_atlas("pretrain"),
     output:

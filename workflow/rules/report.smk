@@ -31,7 +31,8 @@ rule report:
         report_models,
         ledger="results/ledger.parquet",
     output:
-        multiext("results/tables/{table}", ".csv", ".md", ".tex", ".html"),
+        multiext("results/tables/{table}", ".csv", ".md", ".tex"),
+        report("results/tables/{table}.html", caption="../report/table.rst", category="Tables"),
     log:
         "results/logs/report/{table}.log",
     benchmark:

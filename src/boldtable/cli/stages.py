@@ -154,11 +154,16 @@ def pretrain(
     tensors: Annotated[list[Path], typer.Option("--tensors", help="Folder of a dataset's tensors; once per dataset.")],
     qc: Annotated[list[Path], typer.Option("--qc", help="QC table of a dataset; once per dataset, in the same order.")],
     out: OutOption,
+    population: Annotated[
+        Path | None,
+        typer.Option("--population", help="The recipe's population statistics, to travel with the weights."),
+    ] = None,
 ) -> None:
     """Tensors of some datasets × one model → a model folder."""
     from boldtable.stages import pretrain as stage
 
-    stage.run(stage.Pretrain.load(settings), model=model, atlas=atlas, tensors=tensors, qc=qc, out=out)
+    given = stage.Pretrain.load(settings)
+    stage.run(given, model=model, atlas=atlas, tensors=tensors, qc=qc, out=out, population=population)
 
 
 @app.command()

@@ -146,6 +146,24 @@ def simulate(
 
 
 @app.command()
+def fetch_abide(
+    out: Annotated[Path, typer.Argument(help="Folder that receives the series, participants.tsv and cc200.tsv.")],
+    cache: Annotated[Path, typer.Option(help="Folder for what is downloaded.")] = Path("abide-download"),
+    image: Annotated[
+        Path | None, typer.Option(help="The CC200 label image (cc200_roi_atlas.nii.gz); downloaded without it.")
+    ] = None,
+    everyone: Annotated[bool, typer.Option(help="Also take whom the release's raters did not pass.")] = False,
+    atlases: Annotated[
+        Path | None, typer.Option(help="Offline folder with the files of schaefer400-tian3-buckner7.")
+    ] = None,
+) -> None:
+    """ABIDE's public parcel series (C-PAC, CC200) → a dataset for config/benchmarks/abide.yaml; needs internet."""
+    from boldtable import abide as helper
+
+    helper.run(out, cache, image, everyone, atlases)
+
+
+@app.command()
 def check(
     config: Annotated[str, typer.Argument(help="A config file.")],
     whole: Annotated[

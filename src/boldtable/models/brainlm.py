@@ -130,7 +130,7 @@ class BrainLM(nn.Module):
     def __init__(self, config: BrainLMConfig, spec: InputSpec, coordinates: Tensor | None = None) -> None:
         super().__init__()
         self.config, self.spec = config, spec
-        self.again = False  # whether activations are computed again in the backward pass
+        self.spare_memory = False  # whether activations are computed again in the backward pass
         self.register_buffer(
             "coordinates", torch.zeros(config.n_parcels, 3) if coordinates is None else coordinates.float()
         )
@@ -204,7 +204,7 @@ class BrainLM(nn.Module):
         `keys` (batch, token) is True for those that may be read. With `rows` only the first ones are returned, and the
         last layer is spared the others.
         """
-        return self.norm(through(self.blocks, self.cls_token, tokens, keys, rows, self.again))  # type: ignore[no-any-return]
+        return self.norm(through(self.blocks, self.cls_token, tokens, keys, rows, self.spare_memory))  # type: ignore[no-any-return]
 
     def decode(
         self, latent: Tensor, places: Tensor, n_frames: int, keys: Tensor | None = None, drop: Drop = None
@@ -221,7 +221,7 @@ class BrainLM(nn.Module):
         tokens = blank.scatter(1, places[..., None].expand(-1, -1, known.shape[-1]), known[:, 1:])[:, :-1]
         tokens = tokens + self._places(decoder.position, n_patches).flatten(0, 1)
         tokens = tokens if drop is None else drop(tokens)
-        found = through(decoder.blocks, known[:, :1], tokens, keys, None, self.again)
+        found = through(decoder.blocks, known[:, :1], tokens, keys, None, self.spare_memory)
         signal: Tensor = decoder.signal(decoder.norm(found)[:, 1:])
         return signal.reshape(len(signal), self.config.n_parcels, -1)[..., :n_frames]
 

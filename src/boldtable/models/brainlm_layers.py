@@ -47,18 +47,30 @@ class ConvolvedAttention(nn.Module):
             k, v = self._heads(functional.linear(x, weight[width:], bias[width:]), 2)
         if keys is not None:
             v = torch.where(keys[:, None, :, None], v, 0.0)
-        mixed = attend(q, k, v, keys) + self._convolved(v, rows)
+        near = v if rows is None else v[:, :, : rows + TAPS // 2]
+        mixed = attend(q, k, v, keys) + along_tokens(near, self.taps)[:, :, :rows]
         return self.proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def _heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         """(batch, token, part·width) → `parts` of (batch, head, token, width of a head)."""
         return tuple(x.view(*x.shape[:2], parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0))
 
-    def _convolved(self, v: Tensor, rows: int | None) -> Tensor:
-        half = TAPS // 2
-        near = v if rows is None else v[:, :, : rows + half]
-        found = functional.conv2d(near, self.taps[:, None, :, None], padding=(half, 0), groups=self.heads)
-        return found[:, :, :rows]
+
+def along_tokens(v: Tensor, taps: Tensor) -> Tensor:
+    """Return `v` (batch, head, token, width) convolved along its tokens with `taps` (head, 65), zeros around it.
+
+    As two products of blocks of 64 tokens with the two halves of a band matrix: a third of the time of PyTorch's
+    depthwise convolution, forward and backward, for twice the multiplications (half of them with zeros).
+    """
+    block, n_tokens = TAPS - 1, v.shape[2]
+    n_blocks = -(-n_tokens // block)
+    padded = functional.pad(v, (0, 0, block // 2, n_blocks * block - n_tokens + block // 2))
+    parts = padded.view(*v.shape[:2], n_blocks + 1, block, -1)
+    place = torch.arange(2 * block, device=v.device) - torch.arange(block, device=v.device)[:, None]
+    band = torch.where((place >= 0) & (place < TAPS), taps[:, place.clamp(0, TAPS - 1)], 0.0)
+    first = torch.einsum("hoi,bhnid->bhnod", band[..., :block], parts[:, :, :-1])
+    second = torch.einsum("hoi,bhnid->bhnod", band[..., block:], parts[:, :, 1:])
+    return (first + second).flatten(2, 3)[:, :, :n_tokens]
 
 
 class PostNormBlock(nn.Module):
@@ -78,12 +90,12 @@ class PostNormBlock(nn.Module):
 
 
 def through(
-    blocks: Iterable[nn.Module], cls: Tensor, tokens: Tensor, keys: Tensor | None, rows: int | None, again: bool
+    blocks: Iterable[nn.Module], cls: Tensor, tokens: Tensor, keys: Tensor | None, rows: int | None, spare_memory: bool
 ) -> Tensor:
     """Return CLS and `tokens` (batch, token, width) after all blocks; the last one gives the first `rows` alone.
 
     `keys` (batch, token) is True for the tokens that may be read; CLS always may, so that a window without any data
-    gives finite features too. With `again` a block's activations are computed a second time in the backward pass
+    gives finite features too. With `spare_memory` a block's activations are computed a second time in the backward pass
     instead of being kept.
     """
     x = torch.cat([cls.to(tokens.dtype).expand(len(tokens), 1, -1), tokens], dim=1)
@@ -91,7 +103,7 @@ def through(
     stack = list(blocks)
     for block in stack:
         first = rows if block is stack[-1] else None
-        if again and torch.is_grad_enabled():
+        if spare_memory and torch.is_grad_enabled():
             x = checkpoint(block, x, allowed, first, use_reentrant=False)
         else:
             x = block(x, allowed, first)

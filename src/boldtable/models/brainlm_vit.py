@@ -108,7 +108,7 @@ class BrainLMImages(nn.Module):
     def __init__(self, config: ImageConfig, spec: InputSpec, coordinates: Tensor | None = None) -> None:
         super().__init__()
         self.config, self.spec = config, spec
-        self.again = False  # whether activations are computed again in the backward pass
+        self.spare_memory = False  # whether activations are computed again in the backward pass
         self.register_buffer(
             "coordinates", torch.zeros(config.n_parcels, 3) if coordinates is None else coordinates.float()
         )
@@ -201,7 +201,7 @@ class BrainLMImages(nn.Module):
         `keys` (batch, token) is True for those that may be read.
         """
         cls = self.cls_token + self.positions[0]
-        return self.norm(through(self.blocks, cls, tokens, keys, rows, self.again))  # type: ignore[no-any-return]
+        return self.norm(through(self.blocks, cls, tokens, keys, rows, self.spare_memory))  # type: ignore[no-any-return]
 
     def decode(
         self, latent: Tensor, places: Tensor, n_frames: int, keys: Tensor | None = None, drop: Drop = None
@@ -228,7 +228,7 @@ class BrainLMImages(nn.Module):
         tokens = blank.scatter(1, places[..., None].expand(-1, -1, known.shape[-1]), known[:, 1:])[:, :-1]
         tokens = tokens + decoder.positions[1:]
         tokens = tokens if drop is None else drop(tokens)
-        found = through(decoder.blocks, known[:, :1] + decoder.positions[0], tokens, keys, None, self.again)
+        found = through(decoder.blocks, known[:, :1] + decoder.positions[0], tokens, keys, None, self.spare_memory)
         return decoder.pixels(decoder.norm(found)[:, 1:])  # type: ignore[no-any-return]
 
     def within(self, tokens: Tensor, n_frames: int) -> Tensor:

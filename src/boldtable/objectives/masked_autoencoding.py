@@ -164,7 +164,7 @@ class MaskedAutoencoding(Objective):
     A batch brings the noise (sample, token) that decides what is hidden, then a seed (sample,) for dropout.
     """
 
-    columns = ("reconstruction_loss", "masked_r2", "token_similarity", "cls_rank")
+    columns = ("reconstruction_loss", "r2", "token_similarity", "cls_rank")
     separable = True
 
     def __init__(self, model: MaskedModel, masking: Masking, error: Error, dropout: float = 0.0) -> None:
@@ -192,7 +192,7 @@ class MaskedAutoencoding(Objective):
         made = reconstruct(self.model, x, noise, self.masking, batch.parcel_mask, frames, drop)
         loss = masked_error(made.signal, x, made.counted, self.error)
         found = {"total": loss, "reconstruction_loss": loss.detach()}
-        found["masked_r2"] = r_squared(explained(made.signal, x, made.counted))
+        found["r2"] = r_squared(explained(made.signal, x, made.counted))
         found["token_similarity"] = token_similarity(made.latent[:, 1:], made.allowed)
         if monitor:
             found["cls_rank"] = effective_rank(made.latent[:, 0])

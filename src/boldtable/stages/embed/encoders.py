@@ -15,6 +15,7 @@ from boldtable import store
 from boldtable.atlas.table import AtlasTable
 from boldtable.errors import InputError, SettingsError
 from boldtable.progress import say
+from boldtable.stages.embed.inputs import reader
 from boldtable.stages.embed.tables import Block, Floats, Row, keys
 
 if TYPE_CHECKING:
@@ -44,29 +45,11 @@ class Network:
         self.encoder: Encoder = _pooled(encoder, settings.pooling, self._model)
         self._spec: InputSpec = self.encoder.spec
         self._length = settings.window_frames or self._spec.n_frames
-        self._check(table, made)
-        self._columns = self._spec.columns(table.names)
+        self._signal = reader(self._model, weights, self._spec, table, made)
         if shown is not None:
-            self._shown = shown[self._columns]
-        if table.n_parcels > len(self._columns):
-            say(f"model '{self._model}' reads {len(self._columns)} of the {table.n_parcels} parcels of '{table.name}'")
+            self._shown = shown[self._spec.columns(table.names)]
         self.size = self.encoder.n_features
         self.features: list[str] | str = f"{self.size} features of model '{self._model}'"
-
-    def _check(self, table: AtlasTable, made: Sequence[Row]) -> None:
-        spec = self._spec
-        if spec.atlas != table.name:
-            raise InputError(
-                f"model '{self._model}' was trained on atlas '{spec.atlas}', the tensors have '{table.name}': "
-                "embed with a recipe of the model's atlas"
-            )
-        for about in made:
-            normalisation = about["settings"].get("normalise")
-            if normalisation != spec.normalisation:
-                raise InputError(
-                    f"model '{self._model}' expects '{spec.normalisation}' normalisation (recipe '{spec.recipe}'), "
-                    f"the tensors of recipe '{self._settings.recipe}' have '{normalisation}': set normalise alike"
-                )
 
     def _check_tr(self, row: Row) -> None:
         ours, theirs = self._spec.tr_s, row["tr_s"]
@@ -108,8 +91,8 @@ class Network:
     def windows(self, row: Row) -> Iterator[tuple[int, float | None, tuple[Floats, Any, Any]]]:
         """Number, start (s) and (signal (parcel, frame), parcel mask, frame mask) of each window of a run."""
         self._check_tr(row)
-        signal, length = row["signal"][:, self._columns], self._length
-        present = np.isfinite(signal).all(axis=0)
+        signal, length = self._signal(row), self._length
+        present: npt.NDArray[np.bool_] = np.asarray(np.isfinite(signal).all(axis=0))
         self._check_missing(row, present)
         clean = np.where(present, signal, np.float32(0)).T
         for number, start in enumerate(window_starts(len(signal), length, self._settings.windows)):

@@ -23,7 +23,7 @@ from boldtable.progress import progress
 Row = dict[str, Any]
 Floats = npt.NDArray[np.float32]
 _READ_AHEAD = 4  # shards read while another is embedded
-_COLUMNS = (*store.KEYS, "tr_s", "n_frames", "signal", "interpolated", "status", "reason")
+_COLUMNS = (*store.KEYS, "tr_s", "n_frames", "signal", "std", "interpolated", "status", "reason")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,16 @@ from boldtable.stages.pretrain.settings import Pretrain
 __all__ = ["METHODS", "AnyPretrain", "Pretrain", "run"]
 
 
-def run(settings: Pretrain, *, model: str, atlas: Path, tensors: list[Path], qc: list[Path], out: Path) -> None:
+def run(
+    settings: Pretrain,
+    *,
+    model: str,
+    atlas: Path,
+    tensors: list[Path],
+    qc: list[Path],
+    out: Path,
+    population: Path | None = None,
+) -> None:
     """Train `model` on every kept run and write the folder `out`, whole or not at all.
 
     `settings` are those of a method (`methods`), `tensors` (folders) and `qc` (files) in the order of
@@ -21,6 +30,9 @@ def run(settings: Pretrain, *, model: str, atlas: Path, tensors: list[Path], qc:
     CPU the same settings, data and number of threads and processes give the same weights to the bit, interrupted or
     not.
 
+    `population` are the statistics of a recipe with normalise 'population'; a copy, normalisation.parquet, lies beside
+    the weights, so that other data are brought to the same scale.
+
     Started by torchrun, every process trains on its share of each batch and the first one writes; N processes give what
     one gives within rounding.
 
@@ -30,4 +42,4 @@ def run(settings: Pretrain, *, model: str, atlas: Path, tensors: list[Path], qc:
     # Here and not above: who only checks settings need not wait for torch.
     from boldtable.stages.pretrain import job
 
-    job.pretrain(settings, model, atlas, tensors, qc, out)
+    job.pretrain(settings, model, job.Sources(atlas, tensors, qc, population), out)

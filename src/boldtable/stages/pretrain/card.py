@@ -46,8 +46,8 @@ model = load_model("{name}")
 
 `config.json` holds the architecture and the input the model expects (atlas, parcels in order, networks, repetition
 time, frames, normalisation); `training.parquet` the training curves; `data.json` who was learnt from, so that an
-overlap with test participants can be reported:
-numbers on participants the model has seen are not numbers on new people.
+overlap with test participants can be reported: numbers on participants the model has seen are not numbers on new
+people.
 
 ## Licence
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 
 from boldtable import __version__, store
 from boldtable.atlas.table import AtlasTable, load_table
+from boldtable.errors import InputError
 from boldtable.models import save_model
 from boldtable.objectives.base import Objective
 from boldtable.progress import say
@@ -26,15 +28,42 @@ from boldtable.stages.pretrain.training import Training, precision
 _BUFFERS = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
-def pretrain(
-    settings: Pretrain, model: str, atlas: Path, tensors: Sequence[Path], qc: Sequence[Path], out: Path
-) -> None:
+@dataclass(frozen=True)
+class Sources:
+    """The files a model is made from: `tensors` (folders) and `qc` (files) in the order of the settings' datasets."""
+
+    atlas: Path
+    tensors: Sequence[Path]
+    qc: Sequence[Path]
+    population: Path | None = None
+
+    @property
+    def inputs(self) -> list[Path]:
+        """What the training log names as its inputs, without the tensors: those are told by their fingerprint."""
+        return [self.atlas, *self.qc, *([self.population] if self.population else [])]
+
+    def check(self, normalisation: str) -> None:
+        """Raise `InputError` where the statistics are missing, or are not those that the tensors were made with."""
+        if normalisation != "population" and self.population is not None:
+            raise InputError(f"the tensors have normalise '{normalisation}': leave out --population {self.population}")
+        if normalisation == "population" and self.population is None:
+            raise InputError("the tensors have normalise 'population': name its statistics with --population")
+        if self.population is None:
+            return
+        mine = store.fingerprint(self.population)["sha256"]
+        for folder in self.tensors:
+            path = next(iter(sorted(folder.glob("*.parquet"))))
+            if mine not in {given.get("sha256") for given in store.provenance(path)["inputs"]}:
+                raise InputError(f"{path} was made with other statistics than {self.population}: run clean again")
+
+
+def pretrain(settings: Pretrain, model: str, sources: Sources, out: Path) -> None:
     """Read the cohort, train, and put the model folder in its place; see `boldtable.stages.pretrain.run`."""
     device = choose(settings.device, place().local)
-    table = load_table(atlas)
+    table = load_table(sources.atlas)
     with Stop() as stop, together(device) as processes:
         stop.patient = processes.size > 1
-        cohort = _read(settings, tensors, qc, table, device)
+        cohort = _read(settings, sources, table, device)
         with closing(cohort.stream) if cohort.stream else nullcontext():
             objective = build(settings, table, cohort).to(device)
             batches = Batches(settings, cohort, settings.sampling(objective), processes)
@@ -43,21 +72,21 @@ def pretrain(
                 architecture=objective.encoder.config.to_dict(), precision=str(precision(settings, device)),
             )  # fmt: skip
             training = Training(settings, objective, batches, device, processes)
-            bench, result = Bench(out, identity, settings.checkpoint_s), Result(model, training, cohort, table)
+            result = Result(model, training, cohort, table, sources)
+            bench = Bench(out, identity, settings.checkpoint_s)
             training.run(bench, stop, result.snapshot)
         if processes.first:
             with bench.finish() as folder:
-                result.model(folder, [atlas, *qc])
+                result.model(folder)
             say(f"wrote {out}")
 
 
-def _read(
-    settings: Pretrain, tensors: Sequence[Path], qc: Sequence[Path], table: AtlasTable, device: torch.device
-) -> Cohort:
+def _read(settings: Pretrain, sources: Sources, table: AtlasTable, device: torch.device) -> Cohort:
     cohort = load(
-        settings.datasets, tensors, qc, table, _BUFFERS[settings.buffer], device,
+        settings.datasets, sources.tensors, sources.qc, table, _BUFFERS[settings.buffer], device,
         buffer_gb=settings.buffer_gb, portion=Portion(settings.portion, settings.portion_seed), seed=settings.seed,
     )  # fmt: skip
+    sources.check(cohort.normalisation)
     how = f"{cohort.frames.nbytes / 1e6:.0f} MB" if cohort.stream is None else "read group by group"
     say(
         f"{cohort.n_runs} runs of {cohort.n_participants} participants: {int(cohort.lengths.sum())} frames, {how} on "
@@ -74,15 +103,16 @@ class Result:
     training: Training
     cohort: Cohort
     table: AtlasTable
+    sources: Sources
 
-    def model(self, folder: Path, inputs: Sequence[Path]) -> None:
+    def model(self, folder: Path) -> None:
         """Write weights, architecture, card, training log and the list of participants."""
         settings, curves = self.training.settings, self.training.log.frame()
         last = curves.tail(self.training.batches.per_epoch)
         losses = [name for name in curves if name == "loss" or str(name).endswith("_loss")]
         ends = {str(name): float(last[name].mean()) for name in losses if last[name].notna().any()}
         self._write(folder, card.trained(settings, ends))
-        inputs = [*inputs, *settings.files()]
+        inputs = [*self.sources.inputs, *settings.files()]
         made = store.Provenance("pretrain", settings, inputs, model=self.name, data=self.cohort.fingerprint)
         log.write(folder / "training.parquet", curves, made)
 
@@ -95,6 +125,8 @@ class Result:
         encoder, settings = self.training.objective.encoder, self.training.settings
         n_parameters = sum(weight.numel() for weight in encoder.parameters())
         text = card.text(self.name, settings, self.cohort, self.table, n_parameters, trained)
+        if self.sources.population is not None:
+            shutil.copyfile(self.sources.population, folder / "normalisation.parquet")
         save_model(folder, encoder, text)
         store.write_text(folder / "data.json", card.seen(settings, self.cohort))
 

@@ -42,8 +42,9 @@ class Table:
     """The table as `rows` (columns `COLUMNS`), the notes that belong below it, and the level of its tests.
 
     A row is a ``score`` (model × task × metric, with its difference from the reference), a ``pair`` (the
-    difference of a further pair on the primary metric; its `reference` is the second model of the pair) or a ``rank``
-    (a model's mean rank over the tasks, 1 being best; `n_splits` counts the tasks).
+    difference of a further pair on the primary metric; its `reference` is the second model of the pair), a ``curve``
+    (the primary metric of what is drawn and neither listed nor tested: snapshots, portions, hidden networks) or a
+    ``rank`` (a model's mean rank over the tasks, 1 being best; `n_splits` counts the tasks).
     """
 
     rows: pd.DataFrame
@@ -130,6 +131,18 @@ def _task_rows(settings: Report, task: Task, numbers: list[published.Number]) ->
             yield row | _trace(task, cell)
     for better, than in settings.pairs:
         yield _pair_row(settings, task, better, than) | _trace(task, task.cells[better])
+    for model, cell in task.curves.items():
+        yield _curve_row(settings, task, model, cell) | _trace(task, cell)
+
+
+def _curve_row(settings: Report, task: Task, model: str, cell: Cell) -> dict[str, Any]:
+    found = bounded_summary(cell, task.primary, settings.confidence)
+    return {
+        "row": "curve", "model": model, "metric": task.primary, "primary": True, "n": cell.n,
+        "n_seeds": len(cell.predictions), "n_splits": found.n, **cell.counts, "mean": found.mean, "sd": found.sd,
+        "ci_low": found.low, "ci_high": found.high, "chance": chance_level(task, task.primary), "best": False,
+        "reference": "",
+    }  # fmt: skip
 
 
 def _score_row(settings: Report, task: Task, model: str, metric: str) -> dict[str, Any]:

@@ -11,9 +11,6 @@ from pydantic import Field, model_validator
 
 from boldtable import store
 from boldtable.errors import InputError
-from boldtable.gradients import GradientSettings, GroupConnectome
-from boldtable.gradients import files as gradient_files
-from boldtable.gradients import gradients as mapped
 from boldtable.progress import progress, say
 from boldtable.stages.pretrain.settings import Origin, Pretrain, Share, Steps
 
@@ -23,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from boldtable.atlas.table import AtlasTable
+    from boldtable.gradients.files import Floats
     from boldtable.objectives.base import Objective, Sampling
     from boldtable.objectives.joint_embedding import JointEmbedding
     from boldtable.stages.pretrain.data import Cohort
@@ -141,12 +139,14 @@ class PretrainBrainJepa(Pretrain):
         )  # fmt: skip
         return JointEmbedding(BrainJepa(config, self.spec(table, cohort), places), losses)
 
-    def _places(self, table: AtlasTable, cohort: Cohort) -> gradient_files.Floats:
+    def _places(self, table: AtlasTable, cohort: Cohort) -> Floats:
         """The gradients (parcel, component): of the file, or of the cohort; 0 for parcels that have none."""
+        from boldtable.gradients import files  # its connectomes bring torch along
+
         if self.gradients is None:
             found = self._own(table, cohort)
         else:
-            found = gradient_files.read(self.gradients, table.names)[:, : self.components]
+            found = files.read(self.gradients, table.names)[:, : self.components]
             if found.shape[1] < self.components:
                 raise InputError(
                     f"{self.gradients} has {found.shape[1]} gradients, 'components: {self.components}' asks for more"
@@ -156,8 +156,10 @@ class PretrainBrainJepa(Pretrain):
             say(f"gradients: none for {len(unknown)} parcels, such as {unknown[0]}: they are placed at the origin")
         return np.nan_to_num(found)
 
-    def _own(self, table: AtlasTable, cohort: Cohort) -> gradient_files.Floats:
+    def _own(self, table: AtlasTable, cohort: Cohort) -> Floats:
         """The gradients of the mean connectome of every run that is learnt from."""
+        from boldtable.gradients import GradientSettings, GroupConnectome, gradients
+
         group = GroupConnectome(table.n_parcels)
         for signal in progress(runs(cohort), "connectomes", total=cohort.n_runs):
             group.add(signal)
@@ -165,7 +167,7 @@ class PretrainBrainJepa(Pretrain):
             f"gradients: {self.components} of the mean connectome of these {group.n_runs} runs (no file is given); the "
             "model folder keeps them"
         )
-        return mapped(group.correlations(), GradientSettings.parse({"components": self.components}))
+        return gradients(group.correlations(), GradientSettings.parse({"components": self.components}))
 
     def sampling(self, objective: Objective) -> Sampling:
         """Return one crop as it is, and spatiotemporal masks drawn group by group."""

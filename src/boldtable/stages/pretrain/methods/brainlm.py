@@ -70,10 +70,9 @@ class PretrainBrainLM(Pretrain):
     )
     loss: Literal["mse", "mae"] = Field("mse", description="Squared or absolute error of the hidden values.")
     dropout: Share = Field(0.1, lt=1, description="Dropout of the tokens with their positions (the released code).")
-    recompute: bool = Field(
+    activation_checkpointing: bool = Field(
         False,
-        description="Compute activations again in the backward pass instead of keeping them: a third slower, in a "
-        "fraction of the memory.",
+        description="Compute activations twice instead of keeping them: less memory, about a third slower.",
     )
 
     def build(self, table: AtlasTable, cohort: Cohort) -> MaskedAutoencoding:
@@ -92,7 +91,7 @@ class PretrainBrainLM(Pretrain):
             )
         config = brainlm_config(self.size, table.n_parcels, self.window_frames, self.patch_frames, self.pooling)
         model = BrainLM(config, self.spec(table, cohort), torch.tensor(places))
-        model.again = self.recompute
+        model.spare_memory = self.activation_checkpointing
         return MaskedAutoencoding(model, Masking(self.mask_ratio, self.token_order), self.loss, self.dropout)
 
     def sampling(self, objective: Objective) -> Sampling:

@@ -2,18 +2,22 @@
 
 The heads of a split see the same minibatches in the same order, so these are gathered and their statistics taken
 once. With x̂ = (x - mean) / sd of a minibatch, a head computes W (γ x̂ + β) + b: linear in x, so one product of
-(γ W / sd) of all heads with the minibatch gives their outputs; and with the gradient d of the outputs, dᵀ x̂ is another
-one from which all gradients follow: dW = γ dᵀx̂ + β Σd, dγ = Σ_class W dᵀx̂, dβ = Σ_class W Σd, db = Σd. Nothing of
-the size heads × batch × feature is ever made.
+(γ W / sd) of all heads with the centred minibatch gives their outputs; and with the gradient d of the outputs, dᵀ x̂
+is another one from which all gradients follow: dW = γ dᵀx̂ + β Σd, dγ = Σ_class W dᵀx̂, dβ = Σ_class W Σd, db = Σd.
+Nothing of the size heads × batch × feature is ever made.
 
 Of classes, only the differences to the last one count: d sums to 0 over the classes, so U = W - W_last moves by
 dU = dW + Σ_class dW and has in dγ and dβ the place of W. Two classes are one column.
+
+All splits go through one order of all rows, each taking its own training rows of it: a random order for every split,
+and neighbours in time for the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -22,6 +26,7 @@ from torch import Tensor
 _MOMENTUM = 0.9
 _EPS, _RUNNING = 1e-5, 0.1  # of torch.nn.BatchNorm1d
 _INITIAL_SD = 2e-5
+_ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -49,22 +54,23 @@ def initial(seed: int, n_features: int, n_outputs: int, dtype: torch.dtype) -> t
 
 
 def order(seed: int, epoch: int, n: int) -> Tensor:
-    """The order (n,) in which a split's training rows come in an epoch."""
+    """The order (n,) in which all rows come in an epoch."""
     return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(n))
 
 
 class Heads:
     """The heads of some splits with equally many training rows.
 
-    `x` (split, row, feature) holds the features of all rows of each split; `train` (split, sample) says which rows are
-    trained on; `target` (split, row, class) is one-hot, or (split, row, 1) numbers with `numbers` (L1 loss).
+    `x` (split or 1, row, feature) holds the features of all rows, for each split or for all; `train` (split, row) says
+    which rows each split trains on; `target` (split, row, class) is one-hot, or (split, row, 1) numbers with `numbers`
+    (L1 loss); `seeds` (split,) draw what the heads start from. `x` is left as it is.
     """
 
     def __init__(self, protocol: Protocol, x: Tensor, train: Tensor, target: Tensor, numbers: bool,
                  seeds: Sequence[int]) -> None:  # fmt: skip
-        self.protocol, self.numbers, self.seeds = protocol, numbers, seeds
-        self._standardise(x, train)
-        splits, _, size = x.shape
+        self.protocol, self.numbers, self._x, self._train = protocol, numbers, x, train.cpu()
+        self._n = int(self._train[0].sum())
+        splits, n_rows, size = len(seeds), *x.shape[1:]
         self._target = (target if numbers else target[:, :, :-1]).to(x).contiguous()
         outputs, heads = self._target.shape[2], len(protocol.rates)
         # U (a row per output), γ and β of a head under each other, so that one update moves all.
@@ -78,89 +84,97 @@ class Heads:
             self.bias[split, :, :, 0] = bias if numbers else bias[:-1] - bias[-1]
         self._velocity, self._bias_velocity = torch.zeros_like(self._parameters), torch.zeros_like(self.bias)
         self._rates = x.new_tensor(protocol.rates)[:, None, None]
+        self._running_mean, self._running_var = x.new_zeros(splits, 1, size), x.new_ones(splits, 1, size)
+        place = torch.arange(splits)[:, None] * n_rows
+        self._places = (place * (len(x) > 1), place)  # of the first row of each split, in `x` and in the target
 
-    def _standardise(self, x: Tensor, train: Tensor) -> None:
-        """Features in units of their training sd, where sums of squares lose nothing in float32.
+    def minibatches(self, drawn: Tensor) -> Iterator[None]:
+        """One epoch, a step at a time, in the order `drawn` (row,); a last minibatch of one row is left out.
 
-        Batch normalisation undoes it, but for its eps and for what its running statistics start from: both are moved
-        to the same units.
+        (It has no variance.)
         """
-        splits, n_rows, _ = x.shape
-        place = torch.arange(splits, device=x.device)[:, None]
-        seen = x[place, train]
-        mean, sd = seen.mean(dim=1, keepdim=True), seen.std(dim=1, keepdim=True, correction=0)
-        sd = torch.where(sd > 1e-7 * mean.abs(), sd, 1)
-        self._x = x.sub(mean).div_(sd)
-        self._rows = place * n_rows + train
-        self._eps = _EPS / sd.square()
-        self._running_mean, self._running_var = -mean / sd, sd.pow(-2)
+        own = torch.stack([drawn[mask[drawn]] for mask in self._train])
+        rows, targets = ((own + place).to(self._x.device) for place in self._places)
+        size = self.protocol.batch(self._n)
+        for first in range(0, self._n - 1, size):
+            self._step(rows[:, first : first + size], targets[:, first : first + size])
+            yield
 
-    def train(self) -> None:
-        """All epochs. A last minibatch of one row, which has no variance, is left out."""
-        n = self._rows.shape[1]
-        size = self.protocol.batch(n)
-        for epoch in range(self.protocol.epochs):
-            drawn = torch.stack([order(seed, epoch, n) for seed in self.seeds]).to(self._rows.device)
-            rows = self._rows.gather(1, drawn)
-            for first in range(0, n - 1, size):
-                self.step(rows[:, first : first + size])
-
-    def step(self, rows: Tensor) -> None:
-        """One minibatch of every split; `rows` (split, batch) index the rows of all splits under each other."""
+    def _step(self, rows: Tensor, targets: Tensor) -> None:
+        """One minibatch of every split: its rows (split, batch) among the rows and targets of all splits."""
         splits, batch = rows.shape
-        rows = rows.flatten()
-        x = self._x.flatten(0, 1).index_select(0, rows).view(splits, batch, -1)
-        target = self._target.flatten(0, 1).index_select(0, rows).view(splits, 1, batch, -1).transpose(2, 3)
+        x = self._x.flatten(0, 1).index_select(0, rows.flatten()).view(splits, batch, -1)
+        target = self._target.flatten(0, 1).index_select(0, targets.flatten()).view(splits, 1, batch, -1)
         share = x.new_full((splits, 1, batch), 1 / batch)
         mean = torch.bmm(share, x)
-        var = torch.bmm(share, x * x).sub_(mean.square()).clamp_(min=0)
+        var = torch.bmm(share, x.sub_(mean).square())
         self._running_mean.lerp_(mean, _RUNNING)
         self._running_var.lerp_(var * (batch / (batch - 1)), _RUNNING)
-        mean, inverse = mean[:, None], (var + self._eps).rsqrt_()[:, None]
-        slope = self._slope(self._outputs(x, mean, inverse), target).mul_(self._rates / batch)
-        total = slope.sum(dim=3, keepdim=True)
-        product = torch.bmm(slope.flatten(1, 2), x).view_as(self.weight)
-        self._update(product.sub_(total * mean).mul_(inverse), total)
+        inverse = var.add_(_EPS).rsqrt_()[:, None]
+        slope = self._slope(self._outputs(x, inverse), target.transpose(2, 3)).mul_(self._rates / batch)
+        product = torch.bmm(slope.flatten(1, 2), x).view_as(self.weight).mul_(inverse)
+        self._update(product, slope.sum(dim=3, keepdim=True))
 
-    def _outputs(self, x: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:
-        """What the heads give (split, head, output, row), normalising by `mean` and 1 / sd (split, 1, 1, feature)."""
-        scale = self.scale * inverse
-        constant = (self.weight * (self.shift - scale * mean)).sum(dim=3, keepdim=True).add_(self.bias)
-        weight = (self.weight * scale).flatten(1, 2)
-        return torch.baddbmm(constant.flatten(1, 2), weight, x.transpose(1, 2)).view(*constant.shape[:3], -1)
+    def _outputs(self, centred: Tensor, inverse: Tensor) -> Tensor:
+        """What the heads give (split, head, output, row); `inverse` (split, 1, 1, feature) is 1 / sd."""
+        constant = (self.weight * self.shift).sum(dim=3, keepdim=True).add_(self.bias)
+        weight = (self.scale * inverse).mul(self.weight).flatten(1, 2)
+        found = torch.baddbmm(constant.flatten(1, 2), weight, centred.transpose(1, 2))
+        return found.view(*constant.shape[:3], -1)
 
     def _slope(self, outputs: Tensor, target: Tensor) -> Tensor:
         """The gradient of the absolute error, or of cross-entropy, by each row's outputs."""
         if self.numbers:
-            return torch.sign(outputs - target)
-        return with_last(outputs).softmax(dim=2)[:, :, :-1].sub(target)
+            return outputs.sub_(target).sign_()
+        if outputs.shape[2] == 1:
+            return outputs.sigmoid_().sub_(target)
+        return _with_last(outputs).softmax(dim=2)[:, :, :-1].sub(target)
 
     def _update(self, product: Tensor, total: Tensor) -> None:
         """SGD with momentum; both arguments carry the learning rate and the mean over the minibatch already."""
         self._velocity.mul_(_MOMENTUM)
         weight, scale, shift = _parts(self._velocity)
-        scale.add_((self.weight * product).sum(dim=2, keepdim=True))
-        shift.add_((self.weight * total).sum(dim=2, keepdim=True))
+        scale.add_(_over_classes(self.weight * product))
+        shift.add_(_over_classes(self.weight * total))
         weight.add_(self._of_differences(product.mul_(self.scale).addcmul_(self.shift, total)))
         self._parameters.sub_(self._velocity)
         self.bias.sub_(self._bias_velocity.mul_(_MOMENTUM).add_(self._of_differences(total)))
 
     def _of_differences(self, gradient: Tensor) -> Tensor:
-        return gradient if self.numbers else gradient + gradient.sum(dim=2, keepdim=True)
+        return gradient if self.numbers else gradient + _over_classes(gradient)
 
-    def evaluate(self) -> Tensor:
-        """Outputs (split, head, row, output) of all rows with the running statistics, as BatchNorm1d does.
+    def evaluate(self) -> Iterator[Tensor]:
+        """Per split the outputs (head, row, output) of all rows, with the running statistics, as BatchNorm1d does.
 
         Of classes they are logits up to a constant per row: that of the last class is 0.
         """
-        inverse = (self._running_var + self._eps).rsqrt()
-        outputs = self._outputs(self._x, self._running_mean[:, None], inverse[:, None])
-        return (outputs if self.numbers else with_last(outputs)).transpose(2, 3)
+        inverse = (self._running_var + _EPS).rsqrt()[:, None]
+        weights = (self.weight * self.scale * inverse).flatten(1, 2)
+        constants = (self.weight * self.shift).sum(dim=3, keepdim=True).add_(self.bias)
+        for split, (weight, constant, mean) in enumerate(zip(weights, constants, self._running_mean, strict=True)):
+            pieces = self._x[split if len(self._x) > 1 else 0].split(_ROWS_AT_ONCE)
+            found = torch.cat([weight @ (piece - mean).T for piece in pieces], dim=1).view(*constant.shape[:2], -1)
+            yield (found + constant if self.numbers else _with_last((found + constant)[None])[0]).transpose(1, 2)
 
 
-def with_last(outputs: Tensor) -> Tensor:
+def train(together: Sequence[Heads], seed: int, n_rows: int) -> None:
+    """All epochs of several groups of heads, step by step in turns: what one has gathered, the next finds in the cache.
+
+    `seed` draws the order of the rows; whoever is trained together, the result is the same.
+    """
+    for epoch in range(together[0].protocol.epochs):
+        drawn = order(seed, epoch, n_rows)
+        for _ in zip_longest(*(heads.minibatches(drawn) for heads in together)):
+            pass
+
+
+def _with_last(outputs: Tensor) -> Tensor:
     """Differences to the last class (split, head, class - 1, row) with those of the last class, 0."""
     return torch.cat([outputs, outputs.new_zeros(*outputs.shape[:2], 1, outputs.shape[3])], dim=2)
+
+
+def _over_classes(values: Tensor) -> Tensor:
+    return values if values.shape[2] == 1 else values.sum(dim=2, keepdim=True)
 
 
 def _parts(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,57 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 
 import numpy as np
 import torch
 
 from boldtable.errors import SettingsError
 from boldtable.progress import say
+from boldtable.stages.probe.heads import linear_sgd
 from boldtable.stages.probe.heads.choose import Fitted, constant, goodness
-from boldtable.stages.probe.heads.linear_sgd import Heads, Protocol
-from boldtable.stages.probe.heads.prepare import Array, Prepared, prepare
+from boldtable.stages.probe.heads.prepare import Array, prepare
 from boldtable.stages.probe.heads.samples import Part, Samples
 from boldtable.stages.probe.settings import Probe
 
-_SPLITS_AT_ONCE = 2  # on a CPU, where a minibatch of each should stay in its cache
-_VALUES_AT_ONCE = 2**32  # on a GPU: 16 GB of features, and as much again while they are standardised
-_Ready = tuple[Part, Prepared]
-
 
 def fit(settings: Probe, samples: Samples, parts: Sequence[Part]) -> Iterator[Fitted]:
-    """The chosen head of every split, in order; splits with equally many training rows are trained together."""
+    """The chosen head of every split, in order.
+
+    Where the features are the same in every split, because nothing but batch normalisation is fitted to them, all
+    splits are trained together; on a GPU, splits with equally many training rows also share each of its steps.
+    """
     device = _device(settings)
-    ready = ((part, prepare(settings, samples, part.train, part.y, part.n_classes)) for part in parts)
-    at_once = _SPLITS_AT_ONCE if device == "cpu" else max(1, _VALUES_AT_ONCE // samples.values.size)
-    for _, alike in groupby(ready, key=lambda one: (len(one[1].train), one[1].size, one[0].n_classes)):
-        for together in _batched(alike, at_once):
-            yield from _together(settings, samples, together, device)
+    alike = samples.transform is None and settings.harmonise == "none" and not settings.confounds
+    if alike and settings.select is None and np.isfinite(samples.values).all():
+        x = torch.from_numpy(samples.values).to(device)[None]
+        groups = _groups(samples, parts, device)
+        together = [_heads(settings, samples, [parts[place] for place in group], x) for group in groups]
+        linear_sgd.train(together, settings.seed, len(samples.owner))
+        found: dict[int, torch.Tensor] = {}
+        for group, heads in zip(groups, together, strict=True):
+            found.update(zip(group, heads.evaluate(), strict=True))
+        yield from (_chosen(settings, samples, part, found[place]) for place, part in enumerate(parts))
+    else:
+        for part in parts:
+            prepared = prepare(settings, samples, part.train, part.y, part.n_classes).all().astype(np.float32)
+            alone = _heads(settings, samples, [part], torch.from_numpy(prepared).to(device)[None])
+            linear_sgd.train([alone], settings.seed, len(samples.owner))
+            yield _chosen(settings, samples, part, next(alone.evaluate()))
 
 
-def _batched(items: Iterator[_Ready], size: int) -> Iterator[list[_Ready]]:
-    batch: list[_Ready] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _groups(samples: Samples, parts: Sequence[Part], device: str) -> list[list[int]]:
+    """The places of the splits that share a step: on a GPU, those with equally many training rows.
+
+    A CPU takes them in turns, because a minibatch of one split fits its cache and ten do not.
+    """
+    if device == "cpu":
+        return [[place] for place in range(len(parts))]
+    sizes: dict[int, list[int]] = {}
+    for place, part in enumerate(parts):
+        sizes.setdefault(len(samples.rows(part.train)), []).append(place)
+    return list(sizes.values())
 
 
-def _together(settings: Probe, samples: Samples, ready: list[_Ready], device: str) -> Iterator[Fitted]:
-    numbers = ready[0][0].n_classes == 0
-    x = torch.from_numpy(np.stack([prepared.all().astype(np.float32) for _, prepared in ready])).to(device)
-    train = torch.from_numpy(np.stack([prepared.train for _, prepared in ready])).to(device)
-    target = torch.from_numpy(np.stack([_target(part)[samples.owner] for part, _ in ready])).to(device)
-    protocol = Protocol(tuple(settings.rates), settings.epochs, settings.batch_size)
-    trained = Heads(protocol, x, train, target, numbers, [part.seed for part, _ in ready])
-    del x
-    trained.train()
-    for (part, prepared), rates in zip(ready, trained.evaluate().double().cpu().numpy(), strict=True):
-        flat = not (prepared.values[prepared.train] != prepared.values[prepared.train[0]]).any()
-        yield _chosen(settings, samples, part, rates, flat)
+def _heads(settings: Probe, samples: Samples, parts: Sequence[Part], x: torch.Tensor) -> linear_sgd.Heads:
+    """The heads of all rates of some splits, which share the features `x` (1, row, feature)."""
+    train = np.stack([np.isin(samples.owner, part.train) for part in parts])
+    target = np.stack([_target(part)[samples.owner] for part in parts])
+    protocol = linear_sgd.Protocol(tuple(settings.rates), settings.epochs, settings.batch_size)
+    seeds, numbers = [part.seed for part in parts], parts[0].n_classes == 0
+    return linear_sgd.Heads(protocol, x, torch.from_numpy(train), torch.from_numpy(target), numbers, seeds)
 
 
 def _target(part: Part) -> Array:
@@ -70,15 +77,18 @@ def _unit(part: Part) -> tuple[float, float]:
     return float(train.mean()), float(train.std()) or 1.0
 
 
-def _chosen(settings: Probe, samples: Samples, part: Part, rates: Array, flat: bool) -> Fitted:
+def _chosen(settings: Probe, samples: Samples, part: Part, rates: torch.Tensor) -> Fitted:
     """The first of the best learning rates; `rates` (rate, row, output)."""
-    val, on_windows = samples.rows(part.val), settings.validate_on == "windows"
+    train, val = samples.rows(part.train), samples.rows(part.val)
+    flat = not (samples.values[train] != samples.values[train[0]]).any()
     fits = []
-    for rate, output in zip(settings.rates, rates, strict=True):
+    for rate, output in zip(settings.rates, rates.double().cpu().numpy(), strict=True):
         averaged = constant(part, part.train) if flat else _result(part, samples.average(output))
-        judged = _result(part, output)[val] if on_windows and not flat else averaged[part.val]
-        truth = part.y[samples.owner[val]] if on_windows and not flat else part.y[part.val]
-        fits.append(Fitted(rate, goodness(truth, judged, part.n_classes), averaged))
+        judged, whose = averaged[part.val], part.val
+        if settings.validate_on == "windows":
+            whose = samples.owner[val]
+            judged = averaged[whose] if flat else _result(part, output)[val]
+        fits.append(Fitted(rate, goodness(part.y[whose], judged, part.n_classes), averaged))
     return max(fits, key=lambda fit: fit.validation)
 
 
