@@ -16,6 +16,7 @@ from boldtable import study as study_module
 from boldtable.atlas.table import AtlasTable
 from boldtable.errors import InputError, SettingsError
 from boldtable.models import InputSpec, connectome
+from boldtable.models.brain_jepa import BrainJepa, brain_jepa_config
 from boldtable.stages import embed
 from boldtable.stages.clean import Clean
 from boldtable.stages.embed.encoders import window_starts
@@ -272,6 +273,21 @@ def save_tiny(folder: Path, seed: int = 0, **changes: Any) -> Any:
         encoder = Semantoks(semantoks_config("tiny", spec.networks, window_frames=20, patch_frames=5), spec).eval()
     models.save_model(folder, encoder, "# card")
     return encoder
+
+
+def test_a_brain_jepa_folder_embeds_windows_and_missing_parcels(study: Study) -> None:
+    parcels = tuple(f"p{i}" for i in range(N_PARCELS))[::-1]
+    spec = InputSpec("toy", parcels, ("net",) * N_PARCELS, 2.0, 20, "zscore", "semantoks")
+    torch.manual_seed(0)
+    encoder = BrainJepa(brain_jepa_config("tiny", N_PARCELS, 20, 5, 3), spec, torch.randn(N_PARCELS, 3))
+    models.save_model(study.folder / "tiny", encoder, "card")
+    study.of("03")["signal"][:, 4] = np.nan
+    found = vectors(study)
+    assert found.shape == (3, 96)
+    assert np.isfinite(found).all()
+    x = torch.from_numpy(study.of("01")["signal"][:20, ::-1].T.copy())[None]
+    with torch.no_grad():
+        np.testing.assert_allclose(found[0], encoder.eval().embed(x)[0], atol=1e-5)
 
 
 def test_parcels_are_joined_by_name(

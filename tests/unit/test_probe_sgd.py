@@ -117,17 +117,15 @@ def test_logits_are_averaged_over_windows_and_the_rate_chosen_on_windows_or_part
         np.testing.assert_allclose(fitted.output, mean[fitted.chosen].softmax(dim=1).numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize("batched", [False, True], ids=["in turns", "in one step"])
-def test_a_split_does_not_depend_on_those_it_is_trained_with(batched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_split_does_not_depend_on_those_it_is_trained_with() -> None:
     cohort = Cohort()
     smaller = replace(cohort.part(23), train=np.arange(18))  # another number of training rows
     parts = [cohort.part(21), cohort.part(22, first=7), smaller, cohort.part(24, first=3)]
     probe = settings(epochs=3)
     alone = [fit(cohort, probe, part)[0] for part in parts]
-    if batched:
-        groups = windows._groups(cohort.samples, parts, "cuda")
-        assert groups == [[0], [1, 3], [2]]  # who has fewer windows is in training in the second and fourth
-        monkeypatch.setattr(windows, "_groups", lambda *_: groups)
+    # Who has fewer windows is in training in the second and fourth.
+    assert windows._groups(cohort.samples, parts, "cuda") == [[0], [1, 3], [2]]
+    assert windows._groups(cohort.samples, [parts[1]] * 5, "cpu") == [[0, 1], [2, 3], [4]]
     for one, other in zip(alone, fit(cohort, probe, *parts), strict=True):
         assert one.chosen == other.chosen
         np.testing.assert_allclose(one.output, other.output, atol=1e-5)

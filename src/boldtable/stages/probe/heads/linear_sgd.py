@@ -84,34 +84,45 @@ class Heads:
             self.bias[split, :, :, 0] = bias if numbers else bias[:-1] - bias[-1]
         self._velocity, self._bias_velocity = torch.zeros_like(self._parameters), torch.zeros_like(self.bias)
         self._rates = x.new_tensor(protocol.rates)[:, None, None]
-        self._running_mean, self._running_var = x.new_zeros(splits, 1, size), x.new_ones(splits, 1, size)
+        self._running_mean, self._running_var = x.new_zeros(splits, size), x.new_ones(splits, size)
         place = torch.arange(splits)[:, None] * n_rows
         self._places = (place * (len(x) > 1), place)  # of the first row of each split, in `x` and in the target
 
-    def minibatches(self, drawn: Tensor) -> Iterator[None]:
-        """One epoch, a step at a time, in the order `drawn` (row,); a last minibatch of one row is left out.
+    @property
+    def largest(self) -> int:
+        """How many values the largest minibatch of all splits has."""
+        return len(self._train) * self.protocol.batch(self._n) * self._x.shape[2]
 
-        (It has no variance.)
+    def minibatches(self, drawn: Tensor, space: Tensor) -> Iterator[None]:
+        """One epoch, a step at a time, in the order `drawn` (row,); `space` (`largest` or more,) is written over.
+
+        A last minibatch of one row, which has no variance, is left out.
         """
         own = torch.stack([drawn[mask[drawn]] for mask in self._train])
-        rows, targets = ((own + place).to(self._x.device) for place in self._places)
+        rows, places = ((own + first).to(self._x.device) for first in self._places)
+        target = self._target.flatten(0, 1).index_select(0, places.flatten()).view(*own.shape, -1).transpose(1, 2)
         size = self.protocol.batch(self._n)
         for first in range(0, self._n - 1, size):
-            self._step(rows[:, first : first + size], targets[:, first : first + size])
+            part = slice(first, first + size)
+            self._step(rows[:, part], target[:, None, :, part], space)
             yield
 
-    def _step(self, rows: Tensor, targets: Tensor) -> None:
-        """One minibatch of every split: its rows (split, batch) among the rows and targets of all splits."""
+    def _step(self, rows: Tensor, target: Tensor, space: Tensor) -> None:
+        """One minibatch of every split: the numbers of its rows (split, batch), its target (split, 1, output, batch).
+
+        The rows are gathered into `space`: fresh memory would cost as much as a product.
+        """
         splits, batch = rows.shape
-        x = self._x.flatten(0, 1).index_select(0, rows.flatten()).view(splits, batch, -1)
-        target = self._target.flatten(0, 1).index_select(0, targets.flatten()).view(splits, 1, batch, -1)
-        share = x.new_full((splits, 1, batch), 1 / batch)
-        mean = torch.bmm(share, x)
-        var = torch.bmm(share, x.sub_(mean).square())
-        self._running_mean.lerp_(mean, _RUNNING)
-        self._running_var.lerp_(var * (batch / (batch - 1)), _RUNNING)
+        x = space[: rows.numel() * self._x.shape[2]].view(rows.numel(), -1)
+        torch.index_select(self._x.flatten(0, 1), 0, rows.flatten(), out=x)
+        x = x.view(splits, batch, -1)
+        statistics = [
+            torch.batch_norm_update_stats(x[split], self._running_mean[split], self._running_var[split], _RUNNING)
+            for split in range(splits)
+        ]
+        mean, var = (torch.stack(values)[:, None] for values in zip(*statistics, strict=True))
         inverse = var.add_(_EPS).rsqrt_()[:, None]
-        slope = self._slope(self._outputs(x, inverse), target.transpose(2, 3)).mul_(self._rates / batch)
+        slope = self._slope(self._outputs(x.sub_(mean), inverse), target).mul_(self._rates / batch)
         product = torch.bmm(slope.flatten(1, 2), x).view_as(self.weight).mul_(inverse)
         self._update(product, slope.sum(dim=3, keepdim=True))
 
@@ -134,25 +145,25 @@ class Heads:
         """SGD with momentum; both arguments carry the learning rate and the mean over the minibatch already."""
         self._velocity.mul_(_MOMENTUM)
         weight, scale, shift = _parts(self._velocity)
-        scale.add_(_over_classes(self.weight * product))
-        shift.add_(_over_classes(self.weight * total))
+        _add_products(scale, self.weight, product)
+        _add_products(shift, self.weight, total)
         weight.add_(self._of_differences(product.mul_(self.scale).addcmul_(self.shift, total)))
         self._parameters.sub_(self._velocity)
         self.bias.sub_(self._bias_velocity.mul_(_MOMENTUM).add_(self._of_differences(total)))
 
     def _of_differences(self, gradient: Tensor) -> Tensor:
-        return gradient if self.numbers else gradient + _over_classes(gradient)
+        return gradient if self.numbers else gradient + gradient.sum(dim=2, keepdim=True)
 
     def evaluate(self) -> Iterator[Tensor]:
         """Per split the outputs (head, row, output) of all rows, with the running statistics, as BatchNorm1d does.
 
         Of classes they are logits up to a constant per row: that of the last class is 0.
         """
-        inverse = (self._running_var + _EPS).rsqrt()[:, None]
+        inverse = (self._running_var + _EPS).rsqrt()[:, None, None]
         weights = (self.weight * self.scale * inverse).flatten(1, 2)
         constants = (self.weight * self.shift).sum(dim=3, keepdim=True).add_(self.bias)
         for split, (weight, constant, mean) in enumerate(zip(weights, constants, self._running_mean, strict=True)):
-            pieces = self._x[split if len(self._x) > 1 else 0].split(_ROWS_AT_ONCE)
+            pieces = self._x[split if len(self._x) > 1 else 0].split(_ROWS_AT_ONCE)  # type: ignore[no-untyped-call]
             found = torch.cat([weight @ (piece - mean).T for piece in pieces], dim=1).view(*constant.shape[:2], -1)
             yield (found + constant if self.numbers else _with_last((found + constant)[None])[0]).transpose(1, 2)
 
@@ -162,9 +173,10 @@ def train(together: Sequence[Heads], seed: int, n_rows: int) -> None:
 
     `seed` draws the order of the rows; whoever is trained together, the result is the same.
     """
+    space = together[0].weight.new_empty(max(heads.largest for heads in together))
     for epoch in range(together[0].protocol.epochs):
         drawn = order(seed, epoch, n_rows)
-        for _ in zip_longest(*(heads.minibatches(drawn) for heads in together)):
+        for _ in zip_longest(*(heads.minibatches(drawn, space) for heads in together)):
             pass
 
 
@@ -173,8 +185,12 @@ def _with_last(outputs: Tensor) -> Tensor:
     return torch.cat([outputs, outputs.new_zeros(*outputs.shape[:2], 1, outputs.shape[3])], dim=2)
 
 
-def _over_classes(values: Tensor) -> Tensor:
-    return values if values.shape[2] == 1 else values.sum(dim=2, keepdim=True)
+def _add_products(to: Tensor, one: Tensor, other: Tensor) -> None:
+    """Add the sum of products over the outputs (third axis)."""
+    if one.shape[2] == 1:
+        to.addcmul_(one, other)
+    else:
+        to.add_((one * other).sum(dim=2, keepdim=True))
 
 
 def _parts(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:

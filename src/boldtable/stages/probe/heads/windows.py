@@ -15,6 +15,8 @@ from boldtable.stages.probe.heads.prepare import Array, prepare
 from boldtable.stages.probe.heads.samples import Part, Samples
 from boldtable.stages.probe.settings import Probe
 
+_AT_ONCE = 2
+
 
 def fit(settings: Probe, samples: Samples, parts: Sequence[Part]) -> Iterator[Fitted]:
     """The chosen head of every split, in order.
@@ -42,16 +44,15 @@ def fit(settings: Probe, samples: Samples, parts: Sequence[Part]) -> Iterator[Fi
 
 
 def _groups(samples: Samples, parts: Sequence[Part], device: str) -> list[list[int]]:
-    """The places of the splits that share a step: on a GPU, those with equally many training rows.
+    """The places of the splits that share a step: those with equally many training rows, on a CPU two at most.
 
-    A CPU takes them in turns, because a minibatch of one split fits its cache and ten do not.
+    More minibatches than that would not stay in its cache: it takes the groups in turns.
     """
-    if device == "cpu":
-        return [[place] for place in range(len(parts))]
     sizes: dict[int, list[int]] = {}
     for place, part in enumerate(parts):
         sizes.setdefault(len(samples.rows(part.train)), []).append(place)
-    return list(sizes.values())
+    most = _AT_ONCE if device == "cpu" else len(parts)
+    return [alike[first : first + most] for alike in sizes.values() for first in range(0, len(alike), most)]
 
 
 def _heads(settings: Probe, samples: Samples, parts: Sequence[Part], x: torch.Tensor) -> linear_sgd.Heads:
