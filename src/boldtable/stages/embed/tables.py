@@ -113,8 +113,8 @@ def _read(path: Path, wanted: set[tuple[str | None, ...]], leave_out: bool) -> l
         why = f"status '{row['status']}' ({row['reason']})"
         if not leave_out:
             raise InputError(
-                f"{path}: quality control kept {store.label(row)}, but it has {why}: run qc again or, where it measures "
-                "another recipe, set absent: leave-out for this row of the table and for its tasks"
+                f"{path}: quality control kept {store.label(row)}, but it has {why}: run qc again or, where it "
+                "measures another recipe, set absent: leave-out for this row of the table and for its tasks"
             )
         say(f"{store.label(row)} is left out: it has {why} in {path}")
     if len(rows) < len(wanted):
