@@ -119,7 +119,8 @@ def run(
     """Embed every run that quality control kept and write ``embeddings`` to `out`, a row group per shard.
 
     Baselines give one row per run (window 0, the whole run); an encoder with weights (`weights` or
-    ``settings.weights``, a model folder) gives one row per window; a shorter run is padded, its padding masked. The
+    ``settings.weights``, a model folder) gives one row per window; a shorter run is padded, its padding masked, parcels
+    are joined by name, and the population statistics in a model's folder scale z-scored or unscaled tensors. The
     metadata key ``features`` says what the dimensions are: names, or words. ``transform`` is ``tangent`` where they are
     matrices that a probe has to project. Raises `InputError` where the tensors are not what the model was trained on,
     where a kept run is missing, and where an embedding is not finite.
