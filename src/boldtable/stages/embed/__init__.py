@@ -74,6 +74,11 @@ class Embed(Settings):
         description="Embed the two halves of every run too, for fingerprint tasks across halves; the other tasks do "
         "not see them.",
     )
+    absent: Literal["refuse", "leave-out"] = Field(
+        "refuse",
+        description="A kept run that failed in this recipe (which another one than that of qc may do) is refused, or "
+        "left out with a line; its tasks then need absent: leave-out too.",
+    )
     max_missing: float = Field(
         0.5,
         ge=0,
@@ -136,7 +141,8 @@ def run(
         )
         about = {"features": encoder.features, "tensors_sha256": store.sha256_json(made), **encoder.about}
         inputs = [qc, atlas, *([folder / "model.safetensors"] if folder else [])]
-        blocks, size = (encoder.block(rows) for rows in tables.shards(paths, kept, settings.halves)), encoder.size
+        read = tables.shards(paths, kept, settings.halves, settings.absent == "leave-out")
+        blocks, size = (encoder.block(rows) for rows in read), encoder.size
     tables.write(out, blocks, size, store.Provenance("embed", settings, inputs, **about), kept["shard"].nunique())
 
 
