@@ -10,13 +10,16 @@ VALIDATOR := $(BIN)/bids-validator-deno
 export PATH := $(abspath $(BIN)):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-slow test-cluster lint format docs bench clean lock
+.PHONY: help demo demo-models test test-slow test-cluster lint format docs bench clean lock
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 demo: $(INSTALLED)  ## simulate two cohorts, run the whole workflow on them, print the table
 	@boldtable demo demo
+
+demo-models: $(INSTALLED)  ## the demo's extended table: every model in its tiny size on the same cohorts
+	@boldtable demo demo --models
 
 test: $(VALIDATOR) lint  ## linters and fast tests
 	pytest -n auto

@@ -41,10 +41,10 @@ COLUMNS: dict[str, tuple[str, Mapping[Any, str]]] = {
 def run(out: Path, cache: Path, image: Path | None, everyone: bool, atlases: Path | None = None) -> None:
     """Write the series (npy, frame × parcel), participants.tsv and the atlas table cc200.tsv below `out`.
 
-    nilearn downloads to `cache` what is not there yet (some hundred megabytes). `image` is the CC200 label image, downloaded where
-    it is None; `atlases` an offline folder with the files of schaefer400-tian3-buckner7, whose networks its parcels
-    take. `everyone` also takes the participants whom the release's raters did not pass. Raises `InputError` where
-    nothing can be downloaded, and for series or an image of other parcels than CC200.
+    nilearn downloads to `cache` what is not there yet (some hundred megabytes). `image` is the CC200 label image,
+    downloaded where it is None; `atlases` an offline folder with the files of schaefer400-tian3-buckner7, whose
+    networks its parcels take. `everyone` also takes the participants whom the release's raters did not pass. Raises
+    `InputError` where nothing can be downloaded, and for series or an image of other parcels than CC200.
     """
     found = _download(cache, everyone)
     people = [f"{int(number):07d}" for number in found["phenotypic"]["SUB_ID"]]

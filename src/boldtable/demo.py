@@ -18,12 +18,13 @@ from boldtable.progress import say
 from boldtable.simulate import cohort
 from boldtable.stages.report import terminal
 
-TABLE = Path("results/tables/demo")
+CONFIGS = {"demo": Path("config/demo/config.yaml"), "models": Path("config/demo/models.yaml")}  # by their table
 
 
-def run(folder: Path, cores: int = 0, participants: int = 48) -> int:
+def run(folder: Path, cores: int = 0, participants: int = 48, table: str = "demo") -> int:
     """Run the demo in `folder` and return Snakemake's exit code; finished work is never done again.
 
+    `table` is the one to make: ``demo``, or ``models`` with every model that can be trained, on the same cohorts.
     Two demos never run in one folder: the second waits for the first, then goes on from what is there.
     """
     root = checkout()
@@ -34,16 +35,17 @@ def run(folder: Path, cores: int = 0, participants: int = 48) -> int:
     cores = cores or os.cpu_count() or 1
     with alone(folder) as lock:
         cohort(folder / "data", participants=participants, workers=cores)
-        before, started = changed(folder), time.time()
-        code = snakemake(root, folder, cores, lock)
+        made = folder / "results/tables" / table
+        before, started = changed(made), time.time()
+        code = snakemake(root / CONFIGS[table], root, folder, cores, lock)
     if code != 0:
         for line in failures(folder, started):
             say(line)
     else:
-        Console().print(terminal(folder / TABLE.with_suffix(".csv")))
-        if before is not None and before == changed(folder):
+        Console().print(terminal(made.with_suffix(".csv")))
+        if before is not None and before == changed(made):
             say("nothing to do: the demo was complete already")
-        print(f"page:   {(folder / TABLE.with_suffix('.html')).resolve()}")
+        print(f"page:   {made.with_suffix('.html').resolve()}")
         print(f"ledger: {(folder / 'results/ledger.parquet').resolve()}")
     return code
 
@@ -51,7 +53,7 @@ def run(folder: Path, cores: int = 0, participants: int = 48) -> int:
 def checkout() -> Path:
     """The folder of the Snakefile: here, or where the package is installed from; `InputError` elsewhere."""
     for candidate in (Path.cwd(), Path(__file__).resolve().parents[2]):
-        if (candidate / "Snakefile").exists() and (candidate / "config/demo/config.yaml").exists():
+        if (candidate / "Snakefile").exists() and (candidate / CONFIGS["demo"]).exists():
             return candidate
     raise InputError("no Snakefile here: the demo runs from a checkout of boldtable; go to its folder and try again")
 
@@ -68,11 +70,11 @@ def alone(folder: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def snakemake(root: Path, folder: Path, cores: int, lock: int) -> int:
+def snakemake(config: Path, root: Path, folder: Path, cores: int, lock: int) -> int:
     """Run the workflow in `folder`; a Snakemake lock found there is stale, since `alone` is held."""
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(folder),
-        "--configfile", str(root / "config/demo/config.yaml"),
+        "--configfile", str(config),
         "--workflow-profile", str(root / "workflow/profiles/default"), "--cores", str(cores),
     ]  # fmt: skip
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -93,7 +95,7 @@ def failures(folder: Path, since: float) -> list[str]:
     return [f"{path}: {line}" for path, lines in last.items() for line in lines if "rror" in line]
 
 
-def changed(folder: Path) -> int | None:
-    """When the table was last written (ns), or None before the first time."""
-    path = folder / TABLE.with_suffix(".csv")
+def changed(table: Path) -> int | None:
+    """When a table was last written (ns), or None before the first time."""
+    path = table.with_suffix(".csv")
     return path.stat().st_mtime_ns if path.exists() else None

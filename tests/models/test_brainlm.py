@@ -146,6 +146,18 @@ def test_wrong_weights_are_named(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
+def test_bfloat16_gives_the_same_but_for_rounding() -> None:
+    model, x = little_model(), signal()
+    parcels, frames = masks()
+    parcels[0, 2] = False
+    with torch.no_grad():
+        exact = model.embed(x, parcels, frames)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = model.embed(x, parcels, frames)
+    torch.testing.assert_close(rough.float(), exact, rtol=0, atol=0.1)
+    assert not torch.equal(rough.float(), exact)
+
+
 def test_positions_change_the_features() -> None:
     model, moved = little_model(), little_model()
     moved.coordinates[2] += 5

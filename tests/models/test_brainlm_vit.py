@@ -124,7 +124,7 @@ def test_wrong_sizes_are_refused() -> None:
 
 @pytest.fixture(scope="module")
 def theirs() -> Any:
-    transformers = pytest.importorskip("transformers", reason="no transformers here: pip install 'boldtable[dev]'")
+    transformers = pytest.importorskip("transformers", reason="no transformers here: pip install 'boldtable[test]'")
     torch.manual_seed(7)
     config = transformers.ViTMAEConfig(
         hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=40, image_size=16, patch_size=4,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from boldtable.models.semantoks import Semantoks, semantoks_config
 from boldtable.objectives.base import Batch, Objective
 from boldtable.objectives.contrast import Contrast, nt_xent
 from boldtable.objectives.masks import slice_masks
-from boldtable.objectives.token_autoencoding import TokenAutoencoding, hidden_signal_loss
+from boldtable.objectives.token_autoencoding import TokenAutoencoding, TokenDecoder, hidden_signal_loss
 
 NETWORKS = ("vis", "som", "vis", "dmn", "som", "dmn", "dmn", "lim")
 SAMPLES, FRAMES = 5, 60  # two processes have shares of two and three
@@ -97,6 +98,31 @@ def test_the_error_is_that_of_windows_and_their_counted_values() -> None:
     values = signal[counted]
     assert r2.item() == pytest.approx(1 - values.square().sum().item() / (values - values.mean()).square().sum().item())
     assert hidden_signal_loss(signal, signal, counted)[1] == 1
+
+
+@pytest.mark.parametrize("tokenizer", ["network", "single", "parcel-linear"])
+def test_the_decoder_gives_every_parcel_its_own_patches(tokenizer: Any) -> None:
+    torch.manual_seed(0)
+    config = semantoks_config("tiny", NETWORKS, window_frames=FRAMES, tokenizer=tokenizer)
+    decoder = TokenDecoder(Semantoks(config, make_spec(NETWORKS, FRAMES)), 48, 1, 2)
+    grid = torch.randn(2, len(config.groups), 3, 48)
+    found = decoder._series(grid)
+    assert found.shape == (2, 8, FRAMES)
+    for number, group in enumerate(config.groups):
+        head = decoder.signals[0 if tokenizer == "parcel-linear" else number]
+        for place, parcel in enumerate(group):
+            for patch in range(3):
+                expected = head(grid[:, number, patch])[:, 20 * place : 20 * place + 20]
+                torch.testing.assert_close(found[:, parcel, 20 * patch : 20 * patch + 20], expected)
+
+
+@pytest.mark.parametrize(("make", "views"), CASES)
+def test_half_precision_is_close(make: Callable[[], Objective], views: int) -> None:
+    objective = make()
+    with torch.autocast("cpu", torch.bfloat16):
+        low = objective(batch(views))["total"]
+    assert low.dtype == torch.float32
+    torch.testing.assert_close(low, objective(batch(views))["total"], atol=0.03, rtol=0.03)
 
 
 @pytest.mark.parametrize(("make", "views"), CASES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +179,11 @@ def test_networks_that_cannot_be_hidden(
 ) -> None:
     with pytest.raises(error, match=message):
         study.embed("connectome", **settings)
+
+
+def test_baselines_do_not_wait_for_torch() -> None:
+    code = "import sys; from boldtable.stages.embed import baselines; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_tables_have_no_network_to_hide(study: Study) -> None:

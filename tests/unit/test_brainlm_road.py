@@ -111,6 +111,20 @@ def test_published_weights_embed_and_reconstruct_tensors_of_their_recipe(world: 
     assert store.frame(world.root / "r.parquet", "reconstruction")["n_runs"].tolist() == [4]
 
 
+def test_statistics_that_travel_with_the_weights_scale_tensors_of_another_recipe(world: World, tmp_path: Path) -> None:
+    """Tensors of the recipe, and unscaled ones that the model scales by itself, give the same embeddings."""
+    other, model = World(tmp_path), tmp_path / "models/with-statistics"
+    given = {"atlas": world.atlas, "population": world.root / "population.parquet"}
+    embed.import_weights(world.root / "hub", out=model, **given)
+    expected = np.stack(world.embed(model)["embedding"])
+    other.clean(normalise="none", population=[])
+    np.testing.assert_allclose(np.stack(other.embed(model)["embedding"]), expected, atol=2e-4)
+    rows = store.frame(given["population"], "population").iloc[:400]
+    store.write(tmp_path / "few.parquet", "population", rows, store.Provenance("population"))
+    with pytest.raises(InputError, match=r"few\.parquet has statistics of other parcels"):
+        embed.import_weights(world.root / "hub", atlas=world.atlas, out=model, population=tmp_path / "few.parquet")
+
+
 def test_published_weights_refuse_tensors_of_another_scale(world: World, tmp_path: Path) -> None:
     other = World(tmp_path)
     other.clean(normalise="zscore", population=[])
@@ -125,7 +139,9 @@ def test_the_recipe_trains_a_model_of_its_own(world: World) -> None:
     )  # fmt: skip
     out = world.root / "models/own"
     tensors = [world.root / "ukb/tensors/brainlm"]
-    pretrain.run(settings, model="own", atlas=world.atlas, tensors=tensors, qc=[world.qc], out=out)
+    given = {"tensors": tensors, "qc": [world.qc], "population": world.root / "population.parquet"}
+    pretrain.run(settings, model="own", atlas=world.atlas, out=out, **given)
+    assert (out / "normalisation.parquet").read_bytes() == given["population"].read_bytes()
     assert np.isfinite(np.stack(world.embed(out)["embedding"])).all()
 
 

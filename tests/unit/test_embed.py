@@ -16,6 +16,7 @@ from boldtable import study as study_module
 from boldtable.atlas.table import AtlasTable
 from boldtable.errors import InputError, SettingsError
 from boldtable.models import InputSpec, connectome
+from boldtable.models.brain_jepa import BrainJepa, brain_jepa_config
 from boldtable.stages import embed
 from boldtable.stages.clean import Clean
 from boldtable.stages.embed.encoders import window_starts
@@ -274,6 +275,21 @@ def save_tiny(folder: Path, seed: int = 0, **changes: Any) -> Any:
     return encoder
 
 
+def test_a_brain_jepa_folder_embeds_windows_and_missing_parcels(study: Study) -> None:
+    parcels = tuple(f"p{i}" for i in range(N_PARCELS))[::-1]
+    spec = InputSpec("toy", parcels, ("net",) * N_PARCELS, 2.0, 20, "zscore", "semantoks")
+    torch.manual_seed(0)
+    encoder = BrainJepa(brain_jepa_config("tiny", N_PARCELS, 20, 5, 3), spec, torch.randn(N_PARCELS, 3))
+    models.save_model(study.folder / "tiny", encoder, "card")
+    study.of("03")["signal"][:, 4] = np.nan
+    found = vectors(study)
+    assert found.shape == (3, 96)
+    assert np.isfinite(found).all()
+    x = torch.from_numpy(study.of("01")["signal"][:20, ::-1].T.copy())[None]
+    with torch.no_grad():
+        np.testing.assert_allclose(found[0], encoder.eval().embed(x)[0], atol=1e-5)
+
+
 def test_parcels_are_joined_by_name(
     study: Study, load: Callable[[Any], Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -488,3 +504,15 @@ def test_what_statistics_cannot_convert_is_refused(study: Study, load: Callable[
     (study.folder / "normalisation.parquet").unlink()
     with pytest.raises(InputError, match=r"expects 'population' normalisation .* have 'zscore'"):
         study.embed("model")
+
+
+def test_a_run_that_failed_in_this_recipe_is_left_out_where_asked(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.of("03").update(status="failed", reason="too short", signal=None)
+    with pytest.raises(InputError, match=r"kept aurora sub-03 .*'failed' \(too short\): run qc again or"):
+        study.embed()
+    study.of("04").update(status="failed", reason="too short", signal=None)
+    found = study.embed(absent="leave-out", halves=True)
+    assert found["participant"].tolist() == ["01", "01", "01"]
+    assert "aurora sub-04 task-rest run-1 is left out: it has status 'failed' (too short)" in capsys.readouterr().err

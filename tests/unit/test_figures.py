@@ -99,6 +99,15 @@ def test_training_curves_draw_the_losses_there_are() -> None:
     assert drawn[-1] == pytest.approx(0.1, abs=0.01)
 
 
+def test_training_curves_draw_what_any_objective_calls_its_losses() -> None:
+    frame = log().drop(columns="token_loss")
+    for same, labels in ((True, ["latent prediction"]), (False, ["total", "latent prediction"])):
+        frame["latent_prediction_loss"] = frame["loss"] + (0 if same else 1)
+        with figures.canvas(3, 2) as (_, (ax,)):
+            figures.training_curves(ax, frame)
+            assert [text.get_text() for text in ax.get_legend().get_texts()] == labels
+
+
 @pytest.mark.parametrize("frame", [log().iloc[:0], log().drop(columns=["loss", "token_loss", "token_similarity"])])
 def test_an_empty_log_says_so(frame: pd.DataFrame) -> None:
     with figures.canvas(3, 2, 2) as (_, (loss, similarity)):

@@ -60,7 +60,13 @@ def test_two_epochs_make_a_folder_with_decoder_and_positions(world: Path) -> Non
     moved = {name for name, tensor in weights(folder).items() if not torch.equal(tensor, start[name])}
     assert moved == set(start) - {"coordinates"}
     card = (folder / "README.md").read_text()
-    for said in ("BrainLM (tiny)", "ortegacaro2024brainlm", "CC BY-NC-ND 4.0", "10.1101/2023.09.12.557460"):
+    for said in (
+        "BrainLM (tiny)",
+        "ortegacaro2024brainlm",
+        "CC BY-NC-ND 4.0",
+        "10.1101/2023.09.12.557460",
+        "order of the atlas",
+    ):
         assert said in card
 
 
@@ -120,7 +126,9 @@ def test_two_processes_give_what_one_gives(world: Path) -> None:
     assert_close(weights(alone), weights(world / "models" / "shared"))
 
 
-@pytest.mark.parametrize("more", [{"token_order": "atlas"}, {"loss": "mae"}, {"mask_ratio": 0.2}, {"mask_ratio": 0.9}])
+@pytest.mark.parametrize(
+    "more", [{"token_order": "atlas"}, {"loss": "mae"}, {"mask_ratio": 0.2}, {"precision": "bfloat16"}]
+)
 def test_every_choice_gives_a_model_of_its_own(world: Path, more: dict[str, Any]) -> None:
     once = BLOCK | {"epochs": 1}
     assert not same(train(world, "usual", **once), train(world, "other", **once | more))

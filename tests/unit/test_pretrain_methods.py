@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -21,10 +22,14 @@ from boldtable import store
 from boldtable.errors import BoldtableError, InputError, SettingsError
 from boldtable.generate import EXAMPLES, schema
 from boldtable.models import load_model
+from boldtable.objectives.base import Batch
 from boldtable.stages import pretrain
 from boldtable.stages.clean import Clean
 from boldtable.stages.pretrain import METHODS, Pretrain
+from boldtable.stages.pretrain.distributed import Processes
+from boldtable.stages.pretrain.settings import Steps
 from boldtable.stages.pretrain.training import Training
+from boldtable.stages.report import methods
 from boldtable.study import Study
 
 # What a method needs beside the tiny settings of all.
@@ -144,6 +149,23 @@ def test_a_batch_in_parts_gives_what_it_gives_at_once(tmp_path: Path) -> None:
         train(tmp_path, "refused", micro_batch=2)
 
 
+@pytest.mark.parametrize(("samples", "size", "micro"), [(12, 1, 5), (5, 2, 1), (13, 3, 2), (4, 3, 8)])
+def test_parts_cover_every_sample_once_and_are_as_many_in_each_process(samples: int, size: int, micro: int) -> None:
+    found, weights = [], []
+    for rank in range(size):
+        here = Processes(rank, size)
+        first, last = here.share(samples)
+        batch = Batch(torch.arange(first, last).view(1, -1, 1, 1), None, None, None)
+        job = SimpleNamespace(settings=SimpleNamespace(micro_batch=micro), steps=Steps(9, 9, samples), processes=here)
+        parts = list(Training._parts(job, batch))  # type: ignore[arg-type]
+        found += [place for part, _ in parts for place in part.views.flatten().tolist()]
+        weights.append([weight for _, weight in parts])
+        assert all(0 < part.views.shape[1] <= max(micro, -(-samples // size)) for part, _ in parts)
+    assert found == list(range(samples))
+    assert all(one == weights[0] for one in weights)
+    assert sum(weights[0]) == pytest.approx(1)
+
+
 def test_masked_autoencoding_and_contrast_learn(world: Path) -> None:
     # One token per parcel: the others of its network, which share its waves, say what a hidden one is.
     given = {"model": "semantoks-mae", "tokenizer": "parcel-linear", "masks": "random", "mask_range": [0.3, 0.5]}
@@ -194,6 +216,14 @@ def test_one_method_alone_needs_no_name() -> None:
         assert checker.is_valid(given), block
         given["pretrain"]["m"]["epoch"] = 3
         assert not checker.is_valid(given), block
+
+
+@pytest.mark.parametrize("model", METHODS)
+def test_the_report_says_what_was_trained_and_cites_it(model: str) -> None:
+    config = {"pretrain": {"m": {"model": model}}, "embed": {"m": {"encoder": "m"}}}
+    said = dict(methods.text(config, trained=True))["Models"]
+    assert said.count(".") > 2
+    assert len(methods.cited([("Models", said)])) == 1
 
 
 @pytest.mark.parametrize("model", METHODS)

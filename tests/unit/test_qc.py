@@ -55,6 +55,15 @@ class TestMeasures:
         assert row["minutes_kept"] == pytest.approx(4)
         assert row["keep"]
 
+    def test_one_recording_under_two_names_has_one_hash(self, cohort: Cohort) -> None:
+        cohort.parcels["02"]["signal"] = cohort.parcels["01"]["signal"].copy()
+        digests = [row["signal_sha256"] for row in cohort.rows().values()]
+        assert digests[0] == digests[1] != digests[2]
+        cohort.parcels["02"]["signal"][0, 0] += 0.01
+        assert len({row["signal_sha256"] for row in cohort.rows().values()}) == 3
+        cohort.parcels["01"]["signal"][:] = cohort.parcels["02"]["signal"][:] = 7
+        assert cohort.rows()["01"]["signal_sha256"] is None
+
     def test_plain_dvars_where_no_standardised_one(self, cohort: Cohort) -> None:
         cohort.parcels["01"]["confounds"]["dvars"] = cohort.parcels["01"]["confounds"].pop("std_dvars") * 20
         assert cohort.rows()["01"]["dvars"] == pytest.approx(24)

@@ -137,6 +137,32 @@ def test_methods_say_how_the_runs_were_read_and_whose_weights_they_are() -> None
     assert "not trained here" not in dict(methods.text({"embed": EMBED}, trained=True))["Models"]
 
 
+def test_methods_say_how_tasks_were_split_and_probed() -> None:
+    tasks = {
+        "sex": {"dataset": "a", "kind": "classification", "target": "sex", "probe": "linear-sgd"},
+        "age": {"dataset": "a", "kind": "regression", "target": "age_years", "scheme": "leave-one-site-out"},
+        "twin": {"dataset": "a", "kind": "fingerprint"},
+    }
+    found = methods.text({"probe": tasks}, trained=False)
+    words = dict(found)["Evaluation"]
+    for said in (
+        "Random splits",
+        "sites are left out",
+        "stochastic gradient descent",
+        "ridge regression",
+        "fingerprint",
+    ):
+        assert said in words
+    for silent in ("k-fold", "logistic", "ComBat", "Confounds", "nested"):
+        assert silent not in words
+    assert "Gijsen et al. 2025" in [work.label for work in methods.cited(found)]
+    more = {"harmonise": "site", "confounds": ["fd_mm_mean", "site"], "inner_folds": 5, "scheme": "kfold"}
+    words = dict(methods.text({"probe": {"age": tasks["age"] | more}}, trained=False))["Evaluation"]
+    assert "Confounds are regressed out of the features: fd_mm_mean, site." in words
+    for said in ("k-fold", "Fortin et al. 2018", "nested cross-validation"):
+        assert said in words
+
+
 def test_what_motion_still_explains_is_shown_where_it_was_measured(tmp_path: Path) -> None:
     settings = build(tmp_path)
     assert "QC-FC" not in run(settings, tmp_path)

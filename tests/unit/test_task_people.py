@@ -104,6 +104,26 @@ def test_a_fingerprint_takes_two_units_by_their_natural_order(aurora: Dataset) -
     assert found.groupby("unit")["session"].unique().map(list).to_dict() == {0: ["9"], 1: ["10"]}
 
 
+@pytest.mark.parametrize("probe", ["logistic", "knn", "linear-sgd"])
+def test_windows_are_samples_and_outputs_are_averaged(aurora: Dataset, probe: str) -> None:
+    """A window alone is mostly noise; who has eight of them, and more of them to learn from, is told well."""
+    sick = aurora.people.set_index("participant")["diagnosis"] == "patient"
+    rng = np.random.default_rng(1)
+    rows = [
+        {"dataset": "aurora", "participant": name, "run": "1", "window": window,
+         "embedding": rng.normal(size=4) + np.array([2.0, 0, 0, 0]) * sick[name]}
+        for name in aurora.people["participant"]
+        for window in range(8 if name != "05" else 3)
+    ]  # fmt: skip
+    split(aurora, splits=6)
+    aurora.embed(rows)
+    values = {"splits": 6, "probe": probe, "windows": "samples", "neighbours": [15], "strengths": [1.0], "epochs": 20}
+    scores, predictions = score(aurora, **values)
+    assert scores[scores["metric"] == "auroc"]["value"].mean() > 0.95
+    assert predictions.groupby(["split", "participant"]).size().eq(1).all()
+    assert scores[["n_train", "n_val", "n_test"]].drop_duplicates().to_numpy().tolist() == [[28, 10, 10]]
+
+
 # One recording under two names
 
 

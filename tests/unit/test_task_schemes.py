@@ -223,6 +223,7 @@ def test_fixed_lists_are_taken_as_they_are(aurora: Dataset, tmp_path: Path, name
     assert parts(made, 0) == parts(made, 1) == {"test": 12, "train": 30, "val": 6}
     second = made[made["split"] == 1].set_index("participant")["part"]
     expected = given[given["split"] == "10"].set_index("participant")["part"]
+    assert notes(aurora) == [f"splits of {name} are numbered in the order of their names: 0 is '2', 1 is '10'"]
     assert second.to_dict() == {name.removeprefix("sub-"): part for name, part in expected.items()}
     inputs = [entry["name"] for entry in store.provenance(aurora.folder / "splits.parquet")["inputs"]]
     assert name in inputs
@@ -244,6 +245,7 @@ def test_lists_without_validation_and_with_strangers(aurora: Dataset, tmp_path: 
     [
         (lambda rows: rows.assign(part="test"), "split 0 of the lists has nobody of the task in train"),
         (lambda rows: rows.drop(columns="part"), "has no column 'part'"),
+        (lambda rows: rows.assign(participant="x" + rows["participant"]), "split '2' of .* names nobody of the task"),
         (lambda rows: rows.assign(part="holdout"), "'holdout' is none of train, val, test"),
         (lambda rows: pd.concat([rows, rows.iloc[[0]].assign(part="train")]), "'00' is in test and train of split 1"),
         (lambda rows: pd.concat([rows, rows.iloc[[0]]]), "'00' is in test twice of split 1"),

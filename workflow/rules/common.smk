@@ -12,7 +12,8 @@ from boldtable.absent import present
 from boldtable.expansion import expand as with_every_row
 from snakemake.utils import validate
 
-os.environ["BOLDTABLE_HOME"] = str(workflow.basedir)  # envs/boldtable.yaml installs from here; --sdm conda copies it
+# envs/boldtable.yaml installs from here: --sdm conda copies it elsewhere.
+os.environ.update(BOLDTABLE_HOME=str(workflow.basedir))
 
 if workflow.is_main_process:
     from boldtable.study import refuse_wrong

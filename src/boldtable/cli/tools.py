@@ -34,6 +34,12 @@ def import_weights(
     gradients: Annotated[
         Path | None, typer.Option(help="Brain-JEPA: the authors' gradients (CSV), or a file of boldtable gradients.")
     ] = None,
+    population: Annotated[
+        Path | None,
+        typer.Option(
+            help="BrainLM: statistics of boldtable population that go with the weights and scale their input."
+        ),
+    ] = None,
 ) -> None:
     """A published checkpoint → a model folder, every tensor of it accounted for."""
     from boldtable.stages import embed as stage
@@ -44,7 +50,8 @@ def import_weights(
         from boldtable.atlas.match import brain_jepa_order
 
         order = brain_jepa_order(atlas, order_volume)
-    stage.import_weights(checkpoint, atlas=atlas, out=out, networks=networks, order=order, gradients=gradients)
+    given = {"networks": networks, "order": order}
+    stage.import_weights(checkpoint, atlas=atlas, out=out, gradients=gradients, population=population, **given)
 
 
 @app.command()
@@ -211,8 +218,12 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Folder for the demo's data and results.")] = Path("demo"),
     cores: Annotated[int, typer.Option(help="Cores to use; 0 means all.")] = 0,
     participants: Annotated[int, typer.Option(min=20, help="Simulated participants per cohort.")] = 48,
+    models: Annotated[
+        bool, typer.Option("--models", help="The extended table: every model that can be trained, side by side.")
+    ] = False,
 ) -> None:
     """Simulate two cohorts, run the whole workflow on them and print the table."""
     from boldtable import demo as helper
 
-    raise typer.Exit(helper.run(folder, cores=cores, participants=participants))
+    table = "models" if models else "demo"
+    raise typer.Exit(helper.run(folder, cores=cores, participants=participants, table=table))

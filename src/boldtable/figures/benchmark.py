@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -75,8 +75,12 @@ def networks(ax: Axes, found: pd.DataFrame, whole: float, chance: float | None) 
 
 
 def training_curves(ax: Axes, frame: pd.DataFrame) -> None:
-    """The total loss and its parts against the step, epoch means over faint steps; draws the `LOSSES` there are."""
-    parts = {label: column for column, label in reversed(LOSSES.items()) if _has_values(frame, column)}
+    """The total loss and its parts (columns named ``{what}_loss``) against the step, epoch means over faint steps."""
+    others = {str(name): str(name).removesuffix("_loss") for name in frame if str(name).endswith("_loss")}
+    labels = {**LOSSES, **{name: label.replace("_", " ") for name, label in others.items() if name not in LOSSES}}
+    parts = {label: column for column, label in reversed(labels.items()) if _has_values(frame, column)}
+    if len(parts) == 2 and "total" in parts:  # a single part is the total
+        parts = {label: column for label, column in parts.items() if label != "total" or _differ(frame, parts)}
     for colour, (label, column) in zip(SERIES, reversed(parts.items()), strict=False):
         _curve(ax, frame, column, COLOURS[colour], label)
     if parts:
@@ -85,6 +89,12 @@ def training_curves(ax: Axes, frame: pd.DataFrame) -> None:
         say_empty(ax, "no loss recorded")
     ax.set_xlabel("step")
     ax.set_title("Loss")
+
+
+def _differ(frame: pd.DataFrame, parts: Mapping[str, str]) -> bool:
+    """Whether the columns differ anywhere."""
+    first, *others = (frame[column] for column in parts.values())
+    return any(not first.equals(other) for other in others)
 
 
 def token_similarity(ax: Axes, frame: pd.DataFrame) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -146,12 +147,15 @@ def from_published(state: Mapping[str, Tensor], config: Config, where: str = "ch
 def read_brainlm(checkpoint: Checkpoint, spec: InputSpec, coordinates: Tensor) -> Model:
     """Return the model of one of the three published checkpoints for the parcels at `coordinates` (parcel, 3; mm).
 
+    Its input is `spec`, with as many frames as the config.json beside the checkpoint says, where it says so.
     Raises `InputError` naming the file and the key where a tensor is missing, unknown or misshapen, or where the
     config.json beside it says what this code does not compute.
     """
     state, where = checkpoint.tensors(), str(checkpoint.path)
     config = infer_config(state, checkpoint.config or {}, len(coordinates), where)
     ours = from_published(state, config, where)
+    if isinstance(config, BrainLMConfig):
+        spec = replace(spec, n_frames=config.window_frames)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         model = _model(config, spec)
     model.load_state_dict({**ours, "coordinates": coordinates.float()}, assign=True)

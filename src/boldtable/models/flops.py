@@ -7,6 +7,8 @@ from typing import Any, cast
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from boldtable.models.brainlm import BrainLM
+from boldtable.models.brainlm_vit import BrainLMImages
 from boldtable.models.folder import StoredEncoder
 from boldtable.models.semantoks import Semantoks
 from boldtable.models.tokenizers import NetworkTokenizer, NetworkTokenizers
@@ -25,7 +27,11 @@ def forward_flops(encoder: StoredEncoder, n_frames: int | None = None) -> int:
             shape = (1, len(encoder.spec.parcels), n_frames or encoder.spec.n_frames)
             with torch.device("meta"):
                 model: Any = type(encoder).from_config(encoder.config.to_dict(), encoder.spec)  # type: ignore[attr-defined]
-                model.eval().embed(torch.empty(shape))
+                x = torch.empty(shape)
+                if isinstance(model, BrainLM | BrainLMImages):
+                    model.encode(model.tokenize(x))  # embed spares the last layer all but the summary token
+                else:
+                    model.eval().embed(x)
     return int(counter.get_total_flops())
 
 

@@ -35,7 +35,10 @@ class TokenDecoder(nn.Module):
         self.network_embedding = nn.Parameter(torch.empty(len(groups), width).normal_(std=0.02))
         self.blocks = nn.ModuleList(Block(width, heads, 4 * width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.signals = nn.ModuleList(nn.Linear(width, len(group) * config.patch_frames) for group in groups)
+        # One map for all parcels where the encoder has one, else one for every network.
+        shared = config.tokenizer == "parcel-linear"
+        sizes = [1] if shared else [len(group) for group in groups]
+        self.signals = nn.ModuleList(nn.Linear(width, size * config.patch_frames) for size in sizes)
         # Where each parcel stands when the networks come one after the other.
         order = torch.tensor([parcel for group in groups for parcel in group]).argsort()
         self.register_buffer("order", order, persistent=False)
@@ -54,10 +57,14 @@ class TokenDecoder(nn.Module):
         keys = None if present is None else functional.pad(present.flatten(1).expand(batch, -1), (1, 0), value=True)
         for block in self.blocks:
             x = block(x, keys)
-        grid = self.norm(x[:, 1:]).unflatten(1, (n_networks, n_patches))
+        return self._series(self.norm(x[:, 1:]).unflatten(1, (n_networks, n_patches)))
+
+    def _series(self, grid: Tensor) -> Tensor:
+        """Return signals (batch, parcel, frame) for a grid of tokens (batch, network, patch, width)."""
+        parts = [grid] if len(self.signals) == 1 else grid.split(1, dim=1)
         series = [
-            head(grid[:, network]).unflatten(-1, (-1, self.patch_frames)).transpose(1, 2).flatten(2)
-            for network, head in enumerate(self.signals)
+            head(part).unflatten(-1, (-1, self.patch_frames)).transpose(2, 3).flatten(3).flatten(1, 2)
+            for part, head in zip(parts, self.signals, strict=True)
         ]
         return torch.cat(series, dim=1).index_select(1, self.order)
 

@@ -15,7 +15,7 @@ from boldtable.atlas.table import AtlasTable, load_table
 from boldtable.errors import InputError, SettingsError, nearest
 from boldtable.expansion import BASELINES
 from boldtable.settings import Settings
-from boldtable.stages.embed import encoders, reconstruction, tables
+from boldtable.stages.embed import baselines, encoders, reconstruction, tables
 from boldtable.stages.embed.reconstruction import Reconstruct, Source
 
 __all__ = ["Embed", "Reconstruct", "Source", "import_weights", "reconstruct", "run"]
@@ -74,6 +74,11 @@ class Embed(Settings):
         description="Embed the two halves of every run too, for fingerprint tasks across halves; the other tasks do "
         "not see them.",
     )
+    absent: Literal["refuse", "leave-out"] = Field(
+        "refuse",
+        description="A kept run that failed in this recipe (which another one than that of qc may do) is refused, or "
+        "left out with a line; its tasks then need absent: leave-out too.",
+    )
     max_missing: float = Field(
         0.5,
         ge=0,
@@ -119,8 +124,6 @@ def run(
     matrices that a probe has to project. Raises `InputError` where the tensors are not what the model was trained on,
     where a kept run is missing, and where an embedding is not finite.
     """
-    from boldtable.stages.embed import baselines  # torch, as its models: who only checks settings need not wait for it
-
     folder = _folder(settings, weights)
     kept = tables.kept_runs(qc)
     if settings.encoder in OF_TABLES:
@@ -138,7 +141,8 @@ def run(
         )
         about = {"features": encoder.features, "tensors_sha256": store.sha256_json(made), **encoder.about}
         inputs = [qc, atlas, *([folder / "model.safetensors"] if folder else [])]
-        blocks, size = (encoder.block(rows) for rows in tables.shards(paths, kept, settings.halves)), encoder.size
+        read = tables.shards(paths, kept, settings.halves, settings.absent == "leave-out")
+        blocks, size = (encoder.block(rows) for rows in read), encoder.size
     tables.write(out, blocks, size, store.Provenance("embed", settings, inputs, **about), kept["shard"].nunique())
 
 
@@ -196,6 +200,7 @@ def import_weights(
     networks: Sequence[str] | None = None,
     order: Sequence[str] | None = None,
     gradients: Path | None = None,
+    population: Path | None = None,
 ) -> None:
     """Write published weights as the model folder `out` for the parcels of `atlas`, whichever known model they are of.
 
@@ -203,9 +208,10 @@ def import_weights(
     model.safetensors, config.json beside it where there is one) or Brain-JEPA (.pth.tar). `networks` (Brain-Semantoks
     only) names the networks of the atlas table in the order of the checkpoint; None takes those of the built-in atlas.
     `order` and `gradients` (Brain-JEPA only) name its parcels in the order of the checkpoint and the file that places
-    them. Every tensor of the checkpoint is accounted for; nothing but tensors and plain values is unpickled. Raises
-    `InputError` naming the tensors that are missing, unknown or misshapen, and where the atlas is not the one the
-    weights were learnt on.
+    them. `population` (BrainLM only) is a file of `clean.fit` to go with the weights: `embed` then scales by it. Every
+    tensor of the checkpoint is accounted for; nothing but tensors and plain values is unpickled. Raises `InputError`
+    naming the tensors that are missing, unknown or misshapen, and where the atlas is not the one the weights were
+    learnt on.
     """
     from boldtable.stages.embed import formats, imports  # torch: who only checks settings need not wait for it
 
@@ -215,5 +221,6 @@ def import_weights(
         networks=None if networks is None else tuple(networks),
         order=None if order is None else tuple(order),
         gradients=gradients,
+        population=population,
     )
     formats.write(checkpoint, request)

@@ -18,7 +18,7 @@ class Request:
 
     `atlas` is the atlas table of the parcels, `out` the model folder to write; `networks` (Brain-Semantoks) the
     atlas's names of the checkpoint's networks, in its order; `order` (Brain-JEPA) the atlas's names of its parcels, in
-    its order, and `gradients` the file that places them.
+    its order, and `gradients` the file that places them; `population` (BrainLM) the statistics that scale its input.
     """
 
     atlas: Path
@@ -26,6 +26,7 @@ class Request:
     networks: tuple[str, ...] | None = None
     order: tuple[str, ...] | None = None
     gradients: Path | None = None
+    population: Path | None = None
 
 
 @dataclass(frozen=True)

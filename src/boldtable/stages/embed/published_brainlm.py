@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import torch
 
-from boldtable import __version__
+from boldtable import __version__, store
 from boldtable.atlas.table import AtlasTable, load_table
 from boldtable.errors import InputError
 from boldtable.models import InputSpec, save_model
@@ -13,6 +16,7 @@ from boldtable.models.brainlm_vit import BrainLMImages
 from boldtable.models.checkpoints import Checkpoint
 from boldtable.progress import say
 from boldtable.stages.embed.imports import Format, Request, note_source
+from boldtable.stages.embed.inputs import NORMALISATION
 
 # UK Biobank (0.735 s) and a hundredth of it HCP (0.72 s), at their native repetition times.
 _TR_S, _FRAMES, _NORMALISATION, _RECIPE = 0.735, 200, "population", "brainlm"
@@ -46,6 +50,7 @@ windows of {frames} frames.
 
 Signals are scaled by the median and interquartile range of every parcel over a population: (x - median) / IQR{also}.
 The authors' statistics are not published: `boldtable population` fits them on the data sets that the recipe declares.
+Where `normalisation.parquet` lies beside these weights, `embed` scales by it.
 The released tool computes x - median / IQR instead (operator precedence), which hardly scales at all; whether the
 weights were trained on the one or the other is not known.
 
@@ -89,15 +94,28 @@ def write(checkpoint: Checkpoint, request: Request) -> None:
     """Check the atlas, import the checkpoint with its decoder and say its licence."""
     table, out = load_table(request.atlas), request.out
     coordinates = _positions(table)
+    _check_statistics(request.population, table)
     note_source(request.atlas, table, _ATLAS)
     spec = InputSpec(table.name, tuple(table.names), tuple(table.networks), _TR_S, _FRAMES, _NORMALISATION, _RECIPE)
     model = read_brainlm(checkpoint, spec, coordinates)
     save_model(out, model, _card(checkpoint, table, out.name, model))
+    if request.population is not None:
+        with store.atomic(out / NORMALISATION) as temporary:
+            shutil.copyfile(request.population, temporary)
     say(f"wrote {out}: {model.n_features} features for {table.n_parcels} parcels of atlas '{table.name}'")
     say(LICENCE)
 
 
-FORMAT = Format("BrainLM", recognises, write)
+FORMAT = Format("BrainLM", recognises, write, frozenset({"population"}))
+
+
+def _check_statistics(path: Path | None, table: AtlasTable) -> None:
+    """Refuse statistics of other parcels."""
+    if path is None:
+        return
+    rows, atlas = store.frame(path, "population"), store.provenance(path).get("atlas_sha256")
+    if len(rows) != table.n_parcels or atlas not in (None, table.sha256):
+        raise InputError(f"{path} has statistics of other parcels than those of atlas '{table.name}'")
 
 
 def _positions(table: AtlasTable) -> torch.Tensor:

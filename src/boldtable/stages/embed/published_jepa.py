@@ -81,8 +81,8 @@ def write(checkpoint: Checkpoint, request: Request) -> None:
     if order is None or request.gradients is None:
         raise InputError(
             f"{checkpoint.path} is a Brain-JEPA checkpoint, which says neither the order of its parcels nor where they "
-            "lie: give --order-volume, the published Schaefer volume of 400 parcels in 17-network order, and "
-            "--gradients, the authors' CSV (450 rows of 30 numbers) or a file of boldtable gradients"
+            "lie: give --order-volume (Schaefer2018_400Parcels_17Networks_order_FSLMNI152_2mm.nii.gz) and "
+            "--gradients (the authors' gradient_mapping_450.csv, or a file of boldtable gradients)"
         )
     networks = dict(zip(table.names, table.networks, strict=True))
     spec = InputSpec(

@@ -21,7 +21,7 @@ tags: [fmri, bold, parcels, self-supervised]
 
 {what} ({size}) for parcel time series of the atlas `{atlas}` ({n_parcels} parcels, {n_networks} networks) in space
 {space}, recipe `{recipe}`, repetition time {tr}, views of {window} frames, patches of {patch} frames.
-{trained}
+{trained}{note}
 
 | | |
 |---|---|
@@ -76,7 +76,7 @@ def text(name: str, settings: Pretrain, cohort: Cohort, table: AtlasTable, n_par
     return _CARD.format(
         name=name, what=settings.origin.what, size=settings.size, atlas=table.name, n_parcels=table.n_parcels,
         n_networks=len(set(table.networks)), space=table.space, recipe=settings.recipe, tr=_seconds(cohort.tr_s),
-        window=settings.window_frames, patch=settings.patch_frames, trained=trained,
+        window=settings.window_frames, patch=settings.patch_frames, trained=trained, note=_note(settings.origin.note),
         n_parameters=n_parameters, n_participants=cohort.n_participants, n_runs=cohort.n_runs,
         datasets=", ".join(settings.datasets), fingerprint=cohort.fingerprint,
         settings_sha256=store.sha256_json(values), seed=settings.seed,
@@ -84,6 +84,10 @@ def text(name: str, settings: Pretrain, cohort: Cohort, table: AtlasTable, n_par
         paper=settings.origin.paper, licence=settings.origin.licence, bibtex=settings.origin.bibtex,
         settings=json.dumps(values, indent=2),
     )  # fmt: skip
+
+
+def _note(text: str) -> str:
+    return f"\n\n{text}" if text else ""
 
 
 def seen(settings: Pretrain, cohort: Cohort) -> str:

@@ -130,7 +130,9 @@ class Log:
         say(f"epoch {epoch}/{epochs}: {', '.join(said)}")
 
     def _recent(self, name: str) -> list[float]:
-        """What is known of a column in the last steps."""
+        """What is known of a column in the last steps; nothing where this training has no such column."""
+        if name not in self.columns:
+            return []
         values = [row[self.columns.index(name)] for row in self.rows[-_RECENT_STEPS:]]
         return [value for value in values if math.isfinite(value)]
 

@@ -26,12 +26,16 @@ _WARMUP_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Origin:
-    """What the model card says of a method: what it trains, where it is from, and under which licence that is."""
+    """What the model card says of a method: what it trains, where it is from, and under which licence that is.
+
+    `note` is what a user of the features has to know besides.
+    """
 
     what: str
     paper: str
     licence: str
     bibtex: str
+    note: str = ""
 
     def by(self, objective: str, paper: str) -> Origin:
         """Return the origin of the same encoder under another objective, with the paper that this one is from."""

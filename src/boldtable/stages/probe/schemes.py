@@ -95,19 +95,26 @@ def _transfer(settings: Probe, people: pd.DataFrame) -> tuple[pd.DataFrame, list
 def _files(settings: Probe, people: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     path = Path(str(settings.split_file))
     lists = _lists(path)
-    known = set(people["participant"])
-    others = lists[~lists["participant"].isin(known)]["participant"].unique()
-    notes = []
+    names = sorted(set(lists["split"]), key=natural)
+    inside = lists["participant"].isin(set(people["participant"]))
+    empty = [name for name in names if name not in set(lists.loc[inside, "split"])]
+    if empty:
+        raise InputError(
+            f"split '{empty[0]}' of {path} names nobody of the task, such as {people['participant'].iloc[0]}"
+        )
+    others, notes = lists.loc[~inside, "participant"].unique(), []
     if len(others):
         notes.append(f"{len(others)} participant(s) of {path.name} are not in the task: {splits.listed(others)}")
-    made = splits.given(
-        people, lists[lists["participant"].isin(known)], settings.seed, settings.val_share, settings.stratify_site
-    )
+    if names != [str(number) for number in range(len(names))]:
+        numbered = (f"{number} is '{name}'" for number, name in enumerate(names))
+        notes.append(f"splits of {path.name} are numbered in the order of their names: {splits.listed(numbered)}")
+    given = lists[inside].assign(split=lists.loc[inside, "split"].map(names.index))
+    made = splits.given(people, given, settings.seed, settings.val_share, settings.stratify_site)
     return made, notes
 
 
 def _lists(path: Path) -> pd.DataFrame:
-    """The fixed lists: split (number in the order of their names), held_out (None), participant, part."""
+    """The fixed lists: split (its name), held_out (None), participant, part."""
     try:
         table = pd.read_csv(path, sep=None, engine="python", dtype=str, encoding="utf-8-sig", skipinitialspace=True)
     except FileNotFoundError:
@@ -123,8 +130,7 @@ def _lists(path: Path) -> pd.DataFrame:
     if table[["split", "participant", "part"]].isna().any(axis=None):
         row = int(np.argmax(table[["split", "participant", "part"]].isna().any(axis=1)))
         raise InputError(f"{path}: row {row + 2} lacks a split, participant or part")
-    names = sorted(set(table["split"]), key=natural)
-    table["split"] = table["split"].map(names.index)
+    table["split"] = table["split"].str.strip()
     table["participant"] = table["participant"].str.strip().str.removeprefix("sub-")
     return table.assign(held_out=None)[["split", "held_out", "participant", "part"]]
 

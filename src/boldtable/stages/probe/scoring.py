@@ -96,7 +96,7 @@ def _samples(
 ) -> Samples:
     """The embeddings of the task's participants, numbered in the order of dataset and name, and their confounds."""
     people = _targets(made).reset_index()
-    if settings.head == "linear-sgd":
+    if settings.head == "linear-sgd" or settings.windows == "samples":
         values, owner = features.samples(rows, people, runs)
     else:
         values, owner = features.of_participants(rows, people, runs), np.arange(len(people))

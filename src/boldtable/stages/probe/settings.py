@@ -96,6 +96,11 @@ class Probe(Settings):
         "or the one with the most minutes left after censoring.",
     )
 
+    windows: Literal["mean", "samples"] = Field(
+        "mean",
+        description="One vector per participant (the mean over windows, then over runs), or every window a sample of "
+        "its own, with the outputs averaged per participant; linear-sgd always takes samples.",
+    )
     absent: Literal["refuse", "leave-out"] = Field(
         "refuse",
         description="A model that has no embedding of some of the task's participants is refused, or scored without "
@@ -269,6 +274,7 @@ class Probe(Settings):
             "select": None,
             "probe": None,
             "inner_folds": None,
+            "windows": "mean",
         }
         wrong = [name for name, off in fitted.items() if self.kind == "fingerprint" and getattr(self, name) != off]
         if wrong:

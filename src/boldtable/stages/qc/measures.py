@@ -63,7 +63,8 @@ def of_parcels(settings: QC, row: Row) -> Row:
     if signal is not None:
         measures["tsnr"] = tsnr(signal)
         measures["n_empty_parcels"] = int((~np.isfinite(signal).any(axis=0)).sum())
-        measures["signal_sha256"] = _content(signal)
+        if measures["tsnr"] is not None:  # signals without variation are alike without being one recording
+            measures["signal_sha256"] = _content(signal)
     return measures
 
 

@@ -4,107 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Work:
-    """One cited work: how the text names it, and its BibTeX entry."""
-
-    label: str
-    bibtex: str
-
-
-def _entry(kind: str, key: str, **fields: str) -> str:
-    lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
-    return f"@{kind}{{{key},\n{lines}\n}}"
-
-
-WORKS: dict[str, Work] = {
-    "nadeau": Work("Nadeau and Bengio 2003", _entry(
-        "article", "nadeau2003", author="Nadeau, Claude and Bengio, Yoshua",
-        title="Inference for the Generalization Error", journal="Machine Learning", volume="52", number="3",
-        pages="239--281", year="2003", doi="10.1023/A:1024068626366",
-    )),
-    "holm": Work("Holm 1979", _entry(
-        "article", "holm1979", author="Holm, Sture", title="A Simple Sequentially Rejective Multiple Test Procedure",
-        journal="Scandinavian Journal of Statistics", volume="6", number="2", pages="65--70", year="1979",
-    )),
-    "phipson": Work("Phipson and Smyth 2010", _entry(
-        "article", "phipson2010", author="Phipson, Belinda and Smyth, Gordon K.",
-        title="Permutation P-values Should Never Be Zero: Calculating Exact P-values When Permutations Are Randomly "
-        "Drawn", journal="Statistical Applications in Genetics and Molecular Biology", volume="9", number="1",
-        year="2010", doi="10.2202/1544-6115.1585",
-    )),
-    "ledoit": Work("Ledoit and Wolf 2004", _entry(
-        "article", "ledoit2004", author="Ledoit, Olivier and Wolf, Michael",
-        title="A Well-Conditioned Estimator for Large-Dimensional Covariance Matrices",
-        journal="Journal of Multivariate Analysis", volume="88", number="2", pages="365--411", year="2004",
-        doi="10.1016/S0047-259X(03)00096-4",
-    )),
-    "varoquaux": Work("Varoquaux et al. 2010", _entry(
-        "inproceedings", "varoquaux2010", author="Varoquaux, Gaël and Baronnet, Flore and Kleinschmidt, Andreas and "
-        "Fillard, Pierre and Thirion, Bertrand",
-        title="Detection of Brain Functional-Connectivity Difference in Post-Stroke Patients Using Group-Level "
-        "Covariance Modeling", booktitle="Medical Image Computing and Computer-Assisted Intervention", year="2010",
-        doi="10.1007/978-3-642-15705-9_25",
-    )),
-    "jepa": Work("Dong et al. 2024", _entry(
-        "inproceedings", "dong2024brainjepa", author="Dong, Zijian and others",
-        title="{Brain-JEPA}: Brain Dynamics Foundation Model with Gradient Positioning and Spatiotemporal Masking",
-        booktitle="Advances in Neural Information Processing Systems", year="2024", eprint="2409.19407",
-        archivePrefix="arXiv",
-    )),
-    "brainlm": Work("Ortega Caro et al. 2024", _entry(
-        "inproceedings", "ortegacaro2024brainlm", author="Ortega Caro, Josue and others",
-        title="{BrainLM}: A Foundation Model for Brain Activity Recordings",
-        booktitle="International Conference on Learning Representations", year="2024",
-    )),
-    "semantoks": Work("Gijsen et al. 2025", _entry(
-        "misc", "gijsen2025semantoks", author="Gijsen, Sam and Schulz, Marc-Andre and Ritter, Kerstin",
-        title="Brain-Semantoks: Learning Semantic Tokens of Brain Dynamics with a Self-Distilled Foundation Model",
-        eprint="2512.11582", archivePrefix="arXiv", year="2025",
-    )),
-    "power": Work("Power et al. 2012", _entry(
-        "article", "power2012",
-        author="Power, Jonathan D. and Barnes, Kelly A. and Snyder, Abraham Z. and Schlaggar, Bradley L. and "
-        "Petersen, Steven E.",
-        title="Spurious but Systematic Correlations in Functional Connectivity MRI Networks Arise from Subject Motion",
-        journal="NeuroImage", volume="59", number="3", pages="2142--2154", year="2012",
-        doi="10.1016/j.neuroimage.2011.10.018",
-    )),
-    "fmriprep": Work("Esteban et al. 2019", _entry(
-        "article", "esteban2019", author="Esteban, Oscar and others",
-        title="{fMRIPrep}: a Robust Preprocessing Pipeline for Functional {MRI}", journal="Nature Methods", volume="16",
-        pages="111--116", year="2019", doi="10.1038/s41592-018-0235-4",
-    )),
-    "schaefer": Work("Schaefer et al. 2018", _entry(
-        "article", "schaefer2018", author="Schaefer, Alexander and others",
-        title="Local-Global Parcellation of the Human Cerebral Cortex from Intrinsic Functional Connectivity {MRI}",
-        journal="Cerebral Cortex", volume="28", number="9", pages="3095--3114", year="2018",
-        doi="10.1093/cercor/bhx179",
-    )),
-    "tian": Work("Tian et al. 2020", _entry(
-        "article", "tian2020",
-        author="Tian, Ye and Margulies, Daniel S. and Breakspear, Michael and Zalesky, Andrew",
-        title="Topographic Organization of the Human Subcortex Unveiled with Functional Connectivity Gradients",
-        journal="Nature Neuroscience", volume="23", pages="1421--1432", year="2020", doi="10.1038/s41593-020-00711-6",
-    )),
-    "buckner": Work("Buckner et al. 2011", _entry(
-        "article", "buckner2011",
-        author="Buckner, Randy L. and Krienen, Fenna M. and Castellanos, Angela and Diaz, Julio C. and "
-        "Yeo, B. T. Thomas",
-        title="The Organization of the Human Cerebellum Estimated by Intrinsic Functional Connectivity",
-        journal="Journal of Neurophysiology", volume="106", number="5", pages="2322--2345", year="2011",
-        doi="10.1152/jn.00339.2011",
-    )),
-}  # fmt: skip
+from boldtable.stages.report.works import WORKS, Work
 
 _ATLASES = {
     "schaefer": "cortical parcels and networks after Schaefer et al. (2018)",
     "tian": "subcortical parcels after Tian et al. (2020)",
     "buckner": "cerebellar networks after Buckner et al. (2011)",
+    "a424": "424 parcels, those of the cortex after Glasser et al. (2016)",
+    "cc200": "200 parcels after Craddock et al. (2012)",
 }
 
 
@@ -113,7 +22,33 @@ def text(config: Mapping[str, Any], trained: bool, permuted: bool = False) -> li
     found = [("Data", _data(config)), ("Atlas", _atlas(config)), ("Quality control", _QC)]
     found.append(("Models", _models(config, trained)))
     statistics = " ".join([_STATISTICS, *([_PERMUTED] if permuted else [])])
-    return [(head, words) for head, words in [*found, ("Evaluation", _EVALUATION), ("Statistics", statistics)] if words]
+    return [
+        (head, words)
+        for head, words in [*found, ("Evaluation", _evaluation(config)), ("Statistics", statistics)]
+        if words
+    ]
+
+
+def _evaluation(config: Mapping[str, Any]) -> str:
+    """What holds for every task, and a sentence for each way of splitting and probing that the config names."""
+    tasks = [about for about in (config.get("probe") or {}).values() if about]
+    fitted = [about for about in tasks if about.get("kind") != "fingerprint"]
+    schemes = {about.get("scheme", "random") for about in fitted}
+    said = [_EVALUATION, *(words for scheme, words in _SCHEMES.items() if scheme in schemes)]
+    for head, words in _HEADS.items():
+        mine = [about for about in fitted if _head(about) == head]
+        if mine:
+            said.append(f"{words} {_NESTED if all(about.get('inner_folds') for about in mine) else _CHOSEN}.")
+    said += [_HARMONISED] if any(about.get("harmonise") == "site" for about in fitted) else []
+    confounds = dict.fromkeys(str(name) for about in fitted for name in about.get("confounds") or [])
+    said += [_CONFOUNDS.format(", ".join(confounds))] if confounds else []
+    said += [_FINGERPRINT] if len(fitted) < len(tasks) else []
+    return " ".join(said)
+
+
+def _head(about: Mapping[str, Any]) -> str:
+    """The probe of a task, where none is named that of its kind."""
+    return str(about.get("probe") or ("ridge" if about.get("kind") == "regression" else "logistic"))
 
 
 def _models(config: Mapping[str, Any], trained: bool) -> str:
@@ -165,7 +100,7 @@ def _atlas(config: Mapping[str, Any]) -> str:
             "Tian et al. 2020, Buckner et al. 2011), but its parcels are made by geometry: it is none of them."
         )
     parts = [words for word, words in _ATLASES.items() if word in block]
-    return f"The atlas has {', '.join(parts)}." if parts else ""
+    return f"Atlases: {'; '.join(parts)}." if parts else ""
 
 
 _QC = (
@@ -183,6 +118,10 @@ _BASELINES = {
 _KINDS = {
     "semantoks": "Semantoks models follow Brain-Semantoks (Gijsen et al. 2025): the parcels of a network become one "
     "token per patch of time, and a student learns to agree with its slowly moving teacher across views.",
+    "semantoks-mae": "With the Semantoks encoder by masked autoencoding, the signals of hidden tokens are "
+    "reconstructed from those that are shown (He et al. 2022).",
+    "semantoks-simclr": "With the Semantoks encoder by contrast, two crops of a run are to be alike and all others of "
+    "the batch unlike (Chen et al. 2020).",
     "brain-jepa": "Brain-JEPA models (Dong et al. 2024) predict the embeddings of hidden patches of parcels from those "
     "that are shown, with positions from gradients of connectivity.",
     "brainlm": "BrainLM models (Ortega Caro et al. 2024) are masked autoencoders that predict the signal of hidden "
@@ -191,16 +130,37 @@ _KINDS = {
 _FROZEN = "Encoders were frozen after training; an untrained row is the same architecture at its initial weights."
 _GIVEN = "Rows whose settings name weights were not trained here; the cards of these models say where they come from."
 _EVALUATION = (
-    "The splits of a task were made once, by participant, and are the same for every model. A probe was fitted on"
-    " the training part of each split, its settings were chosen on the validation part, and the test part was "
-    "used once. Windows and runs of a participant never lie on two sides. A fingerprint has no training part: it "
-    "finds a participant's other recording by the nearest embedding."
+    "The splits of a task were made once, by participant, and are the same for every model. Whatever is fitted, "
+    "scaling included, is fitted on the training part of a split, and the test part was used once. Windows and runs of "
+    "a participant never lie on two sides."
 )
+_SCHEMES = {
+    "random": "Random splits are repeated, and stratified by the target.",
+    "kfold": "In k-fold splits every participant is tested once per repetition.",
+    "leave-one-site-out": "Where sites are left out, each is tested once by probes that were fitted on the others.",
+    "transfer": "In transfer tasks the probe is fitted on one dataset and tested on another.",
+    "files": "Some splits are fixed lists that were given.",
+}
+_HEADS = {
+    "logistic": "Classes are predicted by logistic regression,",
+    "ridge": "Quantities are predicted by ridge regression,",
+    "knn": "Nearest neighbours vote by cosine similarity,",
+    "linear-sgd": "A linear head behind batch normalisation is trained by stochastic gradient descent on windows, "
+    "whose outputs are averaged per participant (the protocol of Gijsen et al. 2025),",
+}
+_CHOSEN = "its strength, number of neighbours or learning rate chosen on the validation part"
+_NESTED = "its strength or number of neighbours chosen by nested cross-validation"
+_HARMONISED = (
+    "Sites are harmonised by ComBat (Johnson et al. 2007, Fortin et al. 2018), fitted on training participants alone."
+)
+_CONFOUNDS = "Confounds are regressed out of the features: {}."
+_FINGERPRINT = "A fingerprint has no training part: it finds a participant's other recording by the nearest embedding."
 _STATISTICS = (
     "Intervals and tests over splits use the variance of Nadeau and Bengio 2003, which accounts for the "
     "participants that splits share; tests are paired and two-sided. Two families are corrected after Holm 1979, "
     "each over the whole table: the comparisons printed under Comparisons, and the comparisons with the best of "
-    "each column that give the mark †. Only the primary metric of a task is tested. In simulations without any "
+    "each column that give the mark †. Only the primary metric of a task is tested. Mean ranks are those of Friedman "
+    "1937. In simulations without any "
     "difference this test errs in 4 to 6 % of cases at a level of 5 %, the usual paired t-test over ten splits in 28 %."
 )
 _PERMUTED = (

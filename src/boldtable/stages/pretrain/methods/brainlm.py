@@ -39,6 +39,9 @@ class PretrainBrainLM(Pretrain):
   booktitle = {International Conference on Learning Representations},
   year = {2024},
 }""",
+        note="Features hide nothing and read the tokens parcel by parcel in the order of the atlas, patches of a "
+        "parcel one after the other: the convolution over the tokens sees their order, so that in the shuffled order "
+        "of the released model features would depend on chance. It is the order in which the decoder was trained.",
     )
 
     model: Literal["brainlm"] = Field(description="BrainLM by masked autoencoding.")

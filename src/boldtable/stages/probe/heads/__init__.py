@@ -35,18 +35,23 @@ def fit(settings: Probe, samples: Samples, parts: Sequence[Part]) -> Iterator[Fi
 
 
 def _one(settings: Probe, samples: Samples, part: Part) -> Fitted:
-    """A probe on one row per participant."""
+    """A probe on one row per participant or per window; of several rows a participant gets the mean output."""
 
     def outputs(train: Ints) -> Iterator[tuple[float, Array]]:
         prepared = prepare(settings, samples, train, part.y, part.n_classes)
         x = scale(prepared)
-        if not x[train].any():
+        rows, owner = prepared.train, samples.owner
+        if not x[rows].any():
             return ((value, choose.constant(part, train)) for value in settings.grid)
+        found: Iterator[tuple[float, Array]]
         if settings.head == "knn":
-            return knn.outputs(x, part.y, train, settings.neighbours, part.n_classes, settings.balance)
-        if settings.head == "ridge":
-            return ridge.outputs(x, part.numbers, train, settings.strengths)
-        return logistic.outputs(x, part.classes, train, settings.strengths, part.n_classes, settings.balance)
+            found = knn.outputs(x, part.y[owner], rows, settings.neighbours, part.n_classes, settings.balance)
+        elif settings.head == "ridge":
+            found = ridge.outputs(x, part.numbers[owner], rows, settings.strengths)
+        else:
+            classes = part.classes[owner]
+            found = logistic.outputs(x, classes, rows, settings.strengths, part.n_classes, settings.balance)
+        return ((value, samples.average(output)) for value, output in found)
 
     if settings.inner_folds is None:
         return choose.on_validation(outputs, part.y, part.n_classes, part.train, part.val)
