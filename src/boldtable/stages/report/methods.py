@@ -135,8 +135,8 @@ _KINDS = {
 _FROZEN = "Encoders were frozen after training; an untrained row is the same architecture at its initial weights."
 _HIDDEN = (
     "To attribute scores to networks, rows are embedded and probed again without a network and with it alone: "
-    "Semantoks models see their mask token in place of what is hidden, other models are told that parcels are missing, and "
-    "connectomes lack every edge that touches a hidden network."
+    "Semantoks models see their mask token in place of what is hidden, other models are told that parcels are "
+    "missing, and connectomes lack every edge that touches a hidden network."
 )
 _GIVEN = "Rows whose settings name weights were not trained here; the cards of these models say where they come from."
 _EVALUATION = (
