@@ -69,7 +69,7 @@ def render(
 
 def _facts(settings: Report, tasks: list[Task], datasets: list[str]) -> list[tuple[int, str]]:
     """The size of the table: rows, tasks, datasets, and participants who are tested somewhere."""
-    people = {(task.datasets, participant) for task in tasks for participant in task.tested}
+    people = {(task.tested_in or task.datasets, participant) for task in tasks for participant in task.tested}
     counts = [(len(settings.rows), "model"), (len(tasks), "task"), (len(datasets), "dataset")]
     facts = [(n, f"{word}s" if n != 1 else word) for n, word in counts]
     return [*facts, (len(people), "participants tested")]
