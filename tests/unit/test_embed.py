@@ -504,3 +504,15 @@ def test_what_statistics_cannot_convert_is_refused(study: Study, load: Callable[
     (study.folder / "normalisation.parquet").unlink()
     with pytest.raises(InputError, match=r"expects 'population' normalisation .* have 'zscore'"):
         study.embed("model")
+
+
+def test_a_run_that_failed_in_this_recipe_is_left_out_where_asked(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.of("03").update(status="failed", reason="too short", signal=None)
+    with pytest.raises(InputError, match=r"kept aurora sub-03 .*'failed' \(too short\): run qc again or"):
+        study.embed()
+    study.of("04").update(status="failed", reason="too short", signal=None)
+    found = study.embed(absent="leave-out", halves=True)
+    assert found["participant"].tolist() == ["01", "01", "01"]
+    assert "aurora sub-04 task-rest run-1 is left out: it has status 'failed' (too short)" in capsys.readouterr().err

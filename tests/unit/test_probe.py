@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import recall_score
 
 from boldtable import store
 from boldtable.errors import InputError, SettingsError
@@ -273,6 +274,13 @@ def test_bins_come_from_the_training_targets_alone() -> None:
 
 
 # Metrics
+
+
+def test_balanced_accuracy_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    truth, predicted = rng.integers(0, 3, 50), rng.integers(0, 4, 50)
+    expected = recall_score(truth, predicted, labels=[0, 1, 2], average="macro")
+    assert metrics.balanced_accuracy(truth, predicted) == pytest.approx(expected, abs=1e-15)
 
 
 def test_auroc_and_recall_of_classes_that_occur() -> None:

@@ -134,7 +134,13 @@ def test_methods_say_how_the_runs_were_read_and_whose_weights_they_are() -> None
     assert [work.label for work in methods.cited(only) if "Esteban" in work.label] == []
     given = methods.text({"embed": {"published": {"weights": "folder"}}}, trained=True)
     assert "not trained here" in dict(given)["Models"]
-    assert "not trained here" not in dict(methods.text({"embed": EMBED}, trained=True))["Models"]
+    said = dict(methods.text({"embed": EMBED}, trained=True))["Models"]
+    assert "not trained here" not in said
+    assert "attribute scores to networks" not in said
+    hidden = {"nuisance": {"encoder": "nuisance"}, "at-0": {**EMBED["at-0"], "only_networks": ["Vis"]}}
+    said = dict(methods.text({"embed": hidden}, trained=True))["Models"]
+    assert "attribute scores to networks" in said
+    assert "temporal signal-to-noise" in said
 
 
 def test_methods_say_how_tasks_were_split_and_probed() -> None:

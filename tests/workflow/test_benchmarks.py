@@ -1,6 +1,7 @@
 """The benchmark configs: each is sound as it stands, and the ablations give their table on a small cohort."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,7 @@ def test_a_config_is_sound_and_its_command_names_it(name: str) -> None:
     Study.load(str(BENCHMARKS / name)).check()
     head = (BENCHMARKS / name).read_text(encoding="utf-8")
     assert f"--configfile config/benchmarks/{name}" in head
+    assert not re.search(r"\b(MINUTES|HOURS|TODO|TBD|XXX)\b", head), "a placeholder was left"
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -6,7 +6,7 @@ from collections import Counter
 def test_population_statistics_come_between_parcels_and_tensors(study):
     recipe = {"atlas": "demo457", "normalise": "population", "population": ["aurora"]}
     study.config["clean"]["population"] = recipe
-    study.config["embed"]["connectome"]["recipe"] = "population"
+    study.config["embed"]["connectome"] = {"recipe": "population", "encoder": "connectome"}
     calls = [call.split() for call in study.run()]
     counts = Counter(call[0] for call in calls)
     assert counts["population"] == 1
@@ -23,7 +23,7 @@ def test_statistics_of_a_split_wait_for_it(study):
     study.config["clean"]["population"] = {
         "atlas": "demo457", "normalise": "population", "population": ["aurora"], "population_split": "sex/0",
     }  # fmt: skip
-    study.config["embed"]["connectome"]["recipe"] = "population"
+    study.config["embed"]["connectome"] = {"recipe": "population", "encoder": "connectome"}
     names = [call.split()[0] for call in study.run()]
     assert names.index("split") < names.index("population")
 

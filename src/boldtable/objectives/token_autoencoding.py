@@ -61,7 +61,7 @@ class TokenDecoder(nn.Module):
 
     def _series(self, grid: Tensor) -> Tensor:
         """Return signals (batch, parcel, frame) for a grid of tokens (batch, network, patch, width)."""
-        parts = [grid] if len(self.signals) == 1 else grid.split(1, dim=1)
+        parts = [grid] if len(self.signals) == 1 else torch.chunk(grid, grid.shape[1], dim=1)
         series = [
             head(part).unflatten(-1, (-1, self.patch_frames)).transpose(2, 3).flatten(3).flatten(1, 2)
             for part, head in zip(parts, self.signals, strict=True)

@@ -74,6 +74,11 @@ class Embed(Settings):
         description="Embed the two halves of every run too, for fingerprint tasks across halves; the other tasks do "
         "not see them.",
     )
+    absent: Literal["refuse", "leave-out"] = Field(
+        "refuse",
+        description="A kept run that failed in this recipe (which another one than that of qc may do) is refused, or "
+        "left out with a line; its tasks then need absent: leave-out too.",
+    )
     max_missing: float = Field(
         0.5,
         ge=0,
@@ -114,7 +119,8 @@ def run(
     """Embed every run that quality control kept and write ``embeddings`` to `out`, a row group per shard.
 
     Baselines give one row per run (window 0, the whole run); an encoder with weights (`weights` or
-    ``settings.weights``, a model folder) gives one row per window; a shorter run is padded, its padding masked. The
+    ``settings.weights``, a model folder) gives one row per window; a shorter run is padded, its padding masked, parcels
+    are joined by name, and the population statistics in a model's folder scale z-scored or unscaled tensors. The
     metadata key ``features`` says what the dimensions are: names, or words. ``transform`` is ``tangent`` where they are
     matrices that a probe has to project. Raises `InputError` where the tensors are not what the model was trained on,
     where a kept run is missing, and where an embedding is not finite.
@@ -136,7 +142,8 @@ def run(
         )
         about = {"features": encoder.features, "tensors_sha256": store.sha256_json(made), **encoder.about}
         inputs = [qc, atlas, *([folder / "model.safetensors"] if folder else [])]
-        blocks, size = (encoder.block(rows) for rows in tables.shards(paths, kept, settings.halves)), encoder.size
+        read = tables.shards(paths, kept, settings.halves, settings.absent == "leave-out")
+        blocks, size = (encoder.block(rows) for rows in read), encoder.size
     tables.write(out, blocks, size, store.Provenance("embed", settings, inputs, **about), kept["shard"].nunique())
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from boldtable import store
 from boldtable.atlas.table import AtlasTable
 from boldtable.errors import InputError
-from boldtable.progress import progress
+from boldtable.progress import progress, say
 
 Row = dict[str, Any]
 Floats = npt.NDArray[np.float32]
@@ -81,33 +81,47 @@ def checked(paths: Mapping[str, Path], table: AtlasTable) -> list[Row]:
     return found
 
 
-def shards(paths: Mapping[str, Path], kept: pd.DataFrame, halves: bool = False) -> Iterator[list[Row]]:
+def shards(
+    paths: Mapping[str, Path], kept: pd.DataFrame, halves: bool = False, leave_out: bool = False
+) -> Iterator[list[Row]]:
     """The kept runs, shard by shard, in the order of the tensors files; a few shards are read ahead.
 
-    With `halves` every run is followed by its first and its second half, as rows of their own (`half` 1 and 2).
+    With `halves` every run is followed by its first and its second half, as rows of their own (`half` 1 and 2). A run
+    that failed in this recipe raises `InputError`; with `leave_out` a line says that it is left out.
     """
     wanted = {str(shard): {_key(row) for row in records(rows)} for shard, rows in kept.groupby("shard")}
     with ThreadPoolExecutor(_READ_AHEAD) as pool:
         waiting: deque[Future[list[Row]]] = deque()
         for shard, path in paths.items():
-            waiting.append(pool.submit(_read, path, wanted[shard], halves))
+            waiting.append(pool.submit(_read, path, wanted[shard], leave_out))
             if len(waiting) > _READ_AHEAD:
-                yield waiting.popleft().result()
+                yield from _filled(waiting.popleft().result(), halves)
         while waiting:
-            yield waiting.popleft().result()
+            yield from _filled(waiting.popleft().result(), halves)
 
 
-def _read(path: Path, wanted: set[tuple[str | None, ...]], halves: bool) -> list[Row]:
+def _filled(rows: list[Row], halves: bool) -> Iterator[list[Row]]:
+    """The runs of a shard, if there is one, and their halves."""
+    if rows:
+        yield [piece for row in rows for piece in (row, *_halves(row))] if halves else rows
+
+
+def _read(path: Path, wanted: set[tuple[str | None, ...]], leave_out: bool) -> list[Row]:
     rows = [row for row in store.rows(path, "tensors", _COLUMNS) if _key(row) in wanted]
-    for row in rows:
-        if row["status"] != "ok" or row["signal"] is None:
-            why = f"status '{row['status']}' ({row['reason']})"
-            raise InputError(f"{path}: quality control kept {store.label(row)}, but it has {why}: run qc again")
+    failed = [row for row in rows if row["status"] != "ok" or row["signal"] is None]
+    for row in failed:
+        why = f"status '{row['status']}' ({row['reason']})"
+        if not leave_out:
+            raise InputError(
+                f"{path}: quality control kept {store.label(row)}, but it has {why}: run qc again or, where it "
+                "measures another recipe, set absent: leave-out for this row of the table and for its tasks"
+            )
+        say(f"{store.label(row)} is left out: it has {why} in {path}")
     if len(rows) < len(wanted):
         lost = next(iter(sorted(wanted - {_key(row) for row in rows}, key=str)), None)
         name = store.label(dict(zip(store.KEYS, lost, strict=True))) if lost else "one of the runs"
         raise InputError(f"{path} lacks {name}, which quality control kept: run clean and qc again")
-    return [piece for row in rows for piece in (row, *_halves(row))] if halves else rows
+    return [row for row in rows if row["status"] == "ok" and row["signal"] is not None]
 
 
 def _halves(row: Row) -> list[Row]:

@@ -60,6 +60,8 @@ def _models(config: Mapping[str, Any], trained: bool) -> str:
     said = [words for encoder, words in _BASELINES.items() if encoder in encoders]
     said += [words for kind, words in _KINDS.items() if kind in kinds and trained]
     said += [_FROZEN] if trained else []
+    hidden = any((about or {}).get(key) for about in embed.values() for key in ("hide_networks", "only_networks"))
+    said += [_HIDDEN] if hidden else []
     said += [_GIVEN] if any((about or {}).get("weights") for about in embed.values()) else []
     return " ".join(said)
 
@@ -109,6 +111,9 @@ _QC = (
     "reason."
 )
 _BASELINES = {
+    "majority": "The majority row sees nothing: it is what a probe says of participants who are all alike.",
+    "nuisance": "The nuisance row sees motion, run length, temporal signal-to-noise ratio and site, and no brain.",
+    "demographics": "The demographics row sees age and sex, unless they are what the task asks for.",
     "connectome": "The connectome is the Fisher-z transformed Pearson correlation of every pair of parcels.",
     "connectome-partial": "The partial connectome takes the other parcels out of every correlation, from the "
     "covariance shrunk after Ledoit and Wolf (2004).",
@@ -128,6 +133,11 @@ _KINDS = {
     "patches.",
 }
 _FROZEN = "Encoders were frozen after training; an untrained row is the same architecture at its initial weights."
+_HIDDEN = (
+    "To attribute scores to networks, rows are embedded and probed again without a network and with it alone: "
+    "Semantoks models see their mask token in place of what is hidden, other models are told that parcels are "
+    "missing, and connectomes lack every edge that touches a hidden network."
+)
 _GIVEN = "Rows whose settings name weights were not trained here; the cards of these models say where they come from."
 _EVALUATION = (
     "The splits of a task were made once, by participant, and are the same for every model. Whatever is fitted, "

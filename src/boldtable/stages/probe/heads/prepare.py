@@ -50,9 +50,13 @@ class Prepared:
         for first in range(0, self.size, _COLUMNS_AT_ONCE):
             yield self._columns(chosen[first : first + _COLUMNS_AT_ONCE])
 
-    def all(self) -> Array:
+    def all(self, kind: type[np.floating] = np.float64) -> npt.NDArray[np.floating]:
         """All features at once; (row, feature)."""
-        return np.concatenate(list(self.pieces()), axis=1)
+        found, first = np.empty((len(self.values), self.size), dtype=kind), 0
+        for piece in self.pieces():
+            found[:, first : first + piece.shape[1]] = piece
+            first += piece.shape[1]
+        return found
 
     def imputed(self, columns: Ints) -> Array:
         """Some columns, with the training mean where a value is missing."""
@@ -175,7 +179,7 @@ def scale(prepared: Prepared) -> Array:
     """
     train, size = prepared.train, prepared.size
     if size <= len(train):
-        small: Array = _standardised(prepared.all(), train) / np.sqrt(size)
+        small: Array = _standardised(np.asarray(prepared.all(), dtype=np.float64), train) / np.sqrt(size)
         return small
     kernel = np.zeros((len(prepared.values), len(train)))
     for piece in prepared.pieces():

@@ -37,7 +37,7 @@ def fit(settings: Probe, samples: Samples, parts: Sequence[Part]) -> Iterator[Fi
         yield from (_chosen(settings, samples, part, found[place]) for place, part in enumerate(parts))
     else:
         for part in parts:
-            prepared = prepare(settings, samples, part.train, part.y, part.n_classes).all().astype(np.float32)
+            prepared = prepare(settings, samples, part.train, part.y, part.n_classes).all(np.float32)
             alone = _heads(settings, samples, [part], torch.from_numpy(prepared).to(device)[None])
             linear_sgd.train([alone], settings.seed, len(samples.owner))
             yield _chosen(settings, samples, part, next(alone.evaluate()))
