@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("preprocess", "collect", "parcellate", "clean", "qc", "pretrain", "embed", "probe", "report")
 HELPERS = (
     "atlas", "split", "ledger", "simulate", "check", "init", "doctor", "demo", "fsaverage", "export", "figure",
-    "import-weights", "population", "reconstruct",
+    "import-weights", "population", "reconstruct", "gradients", "fetch-abide",
 )  # fmt: skip
 
 

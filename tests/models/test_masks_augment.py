@@ -60,6 +60,16 @@ def test_temporal_masks_hide_3_or_4_consecutive_of_5(stored: Stored) -> None:
         assert_alike(starts, shares(among.argmax(dim=1)), len(among))
 
 
+def test_nominal_masks_hide_the_share_that_the_paper_says() -> None:
+    networks = network_masks(N, 9, 5, generator(), nominal=True)[:, :, 0].sum(dim=1)
+    times = temporal_masks(N, 9, 5, generator(), nominal=True)[:, 0].sum(dim=1)
+    assert shares(networks) == pytest.approx({6: 0.65 / 1.8, 7: 1 / 1.8, 8: 0.15 / 1.8}, abs=0.04)
+    assert shares(times) == pytest.approx({3: 0.25, 4: 0.75}, abs=0.04)
+    hidden = slice_masks(N, 9, 5, generator(), nominal=True).float().mean().item()
+    assert 0.65 < hidden < 0.85
+    assert slice_masks(N, 9, 5, generator()).float().mean().item() < 0.65
+
+
 def test_slice_masks_are_half_one_half_the_other(stored: Stored) -> None:
     masks, reference = slice_masks(N, 9, 5, generator()), stored["masks/slice"]
     by_network = (masks.all(dim=2) | ~masks.any(dim=2)).all(dim=1)

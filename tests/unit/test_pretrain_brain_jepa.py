@@ -129,8 +129,9 @@ def test_parts_of_a_batch_add_up_to_it(world: Path, two_epochs: Path) -> None:
 
 def test_an_interrupted_training_goes_on_to_the_same_bits(world: Path, alone: Path) -> None:
     """Stopped in the middle by the signal of a cluster, in a process of its own."""
+    threads = one_thread(OMP_NUM_THREADS=str(torch.get_num_threads()))  # as many as `alone` had: the bits depend on it
     job = subprocess.Popen(
-        [sys.executable, "-m", *command(world, "stopped", SHARED)], stderr=subprocess.PIPE, text=True, env=one_thread()
+        [sys.executable, "-m", *command(world, "stopped", SHARED)], stderr=subprocess.PIPE, text=True, env=threads
     )
     wait_for((world / "models" / ".stopped.training" / "checkpoint.pt").exists, [job])
     job.terminate()

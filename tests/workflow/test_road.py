@@ -36,7 +36,7 @@ CONFIG: dict[str, Any] = {
         "connectome": {"recipe": "semantoks", "encoder": "connectome"},
     },
     "probe": {"age": {"dataset": "borealis", "kind": "regression", "target": "age_years", "splits": 2}},
-    "report": {"main": {"models": ["nuisance", "connectome"], "tasks": ["age"]}},
+    "report": {"main": {"models": ["nuisance", "connectome"], "tasks": ["age"], "baselines": False}},
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ METRIC_NAMES = {
     "balanced_accuracy": "balanced accuracy (%)",
     "accuracy": "accuracy (%)",
     "auroc": "AUROC (%)",
-    "f1": "F1 (%)",
+    "f1": "macro F1 (%)",
     "mae": "mean absolute error",
     "r2": "R²",
     "pearson_r": "Pearson r",

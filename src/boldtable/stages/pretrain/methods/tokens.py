@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -69,13 +70,15 @@ class SemanticTokens(Pretrain):
 class TokenMasks(Settings):
     """Which tokens of a window are hidden."""
 
-    masks: Literal["slice", "random"] = Field(
-        "slice", description="Hide whole networks or whole times (as published), or random tokens (an ablation)."
+    masks: Literal["slice", "slice-nominal", "random"] = Field(
+        "slice",
+        description="Hide whole networks or whole times: as many as the released code does (slice, the default: the "
+        "published weights were trained so) or as many as the paper says (slice-nominal); or random tokens (ablation).",
     )
     mask_range: tuple[Share, Share] = Field(
         (0.65, 0.85),
-        description="Share of the patches or networks a slice mask hides. As in the released code the number hidden is "
-        "rounded down from it, so that about 0.63 are hidden.",
+        description="Share of the patches or networks a mask hides. The released code rounds it down, so that about "
+        "0.63 are hidden of the published 0.65 to 0.85.",
     )
 
     @model_validator(mode="after")
@@ -89,7 +92,7 @@ class TokenMasks(Settings):
         """Return what draws masks (window, network, patch) for a number of windows."""
         from boldtable.objectives.masks import random_masks, slice_masks
 
-        kind = slice_masks if self.masks == "slice" else random_masks
+        kind = random_masks if self.masks == "random" else partial(slice_masks, nominal=self.masks == "slice-nominal")
         return lambda windows, generator: kind(windows, n_networks, n_patches, generator, *self.mask_range)
 
 
