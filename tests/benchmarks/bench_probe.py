@@ -15,13 +15,12 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 import plain_probe as plain
 from boldtable.models import connectome
 from boldtable.stages.probe import Probe, heads
 from boldtable.stages.probe.heads import Part, Samples
-from boldtable.stages.probe.heads.linear_sgd import Heads, Protocol, train
+from boldtable.stages.probe.heads.linear_sgd import Protocol
 
 pytestmark = pytest.mark.bench
 
@@ -74,26 +73,12 @@ def test_all_heads_at_once(count: int, capsys: pytest.CaptureFixture[str]) -> No
             if number:  # the first round warms up
                 ours.append(one)
                 theirs.append(tuple(SPLITS * len(RATES) * value for value in other))
-        steps = step_seconds(x, mask, target)
-        limit = product_seconds()
     ratios = [statistics.median(b[kind] / a[kind] for a, b in zip(ours, theirs, strict=True)) for kind in (0, 1)]
     with capsys.disabled():
         print(f"\n{SPLITS} splits x {len(RATES)} rates, {count} thread(s), {EPOCHS} epochs, {ROUNDS} rounds in turns:")
         print(f"  together            {statistics.median(a for a, _ in ours):7.2f} s (with scaling and evaluation)")
         print(f"  one after another   {statistics.median(b for b, _ in theirs):7.2f} s (one head measured)")
         print(f"  ratio {ratios[0]:.1f}, of processor time {ratios[1]:.1f}; target {TARGET}")
-        print(f"  a step of 6 heads {1e6 * steps:.0f} µs, of which its two products at best {1e6 * limit:.0f} µs")
-
-
-def step_seconds(x: Tensor, mask: Tensor, target: Tensor) -> float:
-    trained = Heads(Protocol(RATES, 1, 256), x[None], mask[None], target[None], False, [0])
-    return min(seconds(lambda: train([trained], 0, len(x)))[0] for _ in range(5)) / -(-int(mask.sum()) // 256)
-
-
-def product_seconds() -> float:
-    """Both products of a step: (6 heads, feature) with (feature, batch), and (6 heads, batch) with (batch, feature)."""
-    batch, weight, slope = torch.randn(256, FEATURES), torch.randn(6, FEATURES), torch.randn(6, 256)
-    return min(seconds(lambda: (weight @ batch.T, slope @ batch))[0] for _ in range(200))
 
 
 def test_tangent_space_of_457_parcels(capsys: pytest.CaptureFixture[str]) -> None:

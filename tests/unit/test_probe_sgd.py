@@ -11,11 +11,10 @@ import torch
 
 import plain_probe as plain
 from boldtable.stages.probe import Probe, heads
-from boldtable.stages.probe.heads import Part, Samples, windows
-from boldtable.stages.probe.heads.linear_sgd import Heads, Protocol, initial, order, train
+from boldtable.stages.probe.heads import Part, Samples
+from boldtable.stages.probe.heads.linear_sgd import Protocol, initial, order, train
 
 PROTOCOL = Protocol((0.03, 0.01, 1e-3), 6, 256)
-SEEDS = [5, 6]
 
 
 def settings(**values: Any) -> Probe:
@@ -33,18 +32,16 @@ def test_all_at_once_equals_one_after_another(dtype: torch.dtype, tolerance: flo
     x[:, 3] = 5
     target = torch.randn(n, 1, generator=g) if numbers else torch.eye(outputs)[torch.arange(n) % outputs]
     target = target.to(dtype)
-    masks = torch.zeros(2, n, dtype=torch.bool)
-    for mask in masks:
-        mask[torch.randperm(n, generator=g)[:57]] = True  # minibatches of 7, and 1 over
-    for shared in (True, False):
-        given = x[None] if shared else x.repeat(2, 1, 1)
-        ours = Heads(PROTOCOL, given, masks, target.expand(2, n, outputs), numbers, SEEDS)
-        train([ours], 21, n)
-        for split, found in enumerate(ours.evaluate()):
-            for place, rate in enumerate(PROTOCOL.rates):
-                alone = plain.train(PROTOCOL, rate, x, masks[split], target, numbers, SEEDS[split], 21)
-                expected = alone if numbers else alone - alone[:, -1:]
-                torch.testing.assert_close(found[place], expected, atol=tolerance, rtol=tolerance)
+    masks = torch.zeros(3, n, dtype=torch.bool)
+    for mask, rows in zip(masks, (57, 57, 80), strict=True):  # minibatches of 7, and 1 over; minibatches of 10
+        mask[torch.randperm(n, generator=g)[:rows]] = True
+    seeds = [5, 6, 7]
+    together = train(PROTOCOL, x, masks, target.expand(3, n, outputs), numbers, seeds, 21)
+    for mask, seed, found in zip(masks, seeds, together, strict=True):
+        for place, rate in enumerate(PROTOCOL.rates):
+            alone = plain.train(PROTOCOL, rate, x, mask, target, numbers, seed, 21)
+            expected = alone if numbers else alone - alone[:, -1:]
+            torch.testing.assert_close(found[place], expected, atol=tolerance, rtol=tolerance)
 
 
 def test_minibatches_are_an_eighth_of_the_rows_and_at_most_256() -> None:
@@ -123,9 +120,6 @@ def test_a_split_does_not_depend_on_those_it_is_trained_with() -> None:
     parts = [cohort.part(21), cohort.part(22, first=7), smaller, cohort.part(24, first=3)]
     probe = settings(epochs=3)
     alone = [fit(cohort, probe, part)[0] for part in parts]
-    # Who has fewer windows is in training in the second and fourth.
-    assert windows._groups(cohort.samples, parts, "cuda") == [[0], [1, 3], [2]]
-    assert windows._groups(cohort.samples, [parts[1]] * 5, "cpu") == [[0, 1], [2, 3], [4]]
     for one, other in zip(alone, fit(cohort, probe, *parts), strict=True):
         assert one.chosen == other.chosen
         np.testing.assert_allclose(one.output, other.output, atol=1e-5)

@@ -1,23 +1,21 @@
 """Linear heads on batch normalisation, trained by SGD: every learning rate of every split in one computation.
 
-The heads of a split see the same minibatches in the same order, so these are gathered and their statistics taken
-once. With x̂ = (x - mean) / sd of a minibatch, a head computes W (γ x̂ + β) + b: linear in x, so one product of
-(γ W / sd) of all heads with the centred minibatch gives their outputs; and with the gradient d of the outputs, dᵀ x̂
-is another one from which all gradients follow: dW = γ dᵀx̂ + β Σd, dγ = Σ_class W dᵀx̂, dβ = Σ_class W Σd, db = Σd.
-Nothing of the size heads × batch × feature is ever made.
+All splits go through one order of all rows, each taking its own training rows of it: a random order for every split,
+whose minibatches lie at nearly the same places. A step gathers the rows of all these minibatches once, and a mask says
+which of them are whose. With x̂ = (x - mean) / sd of a minibatch, a head computes W (γ x̂ + β) + b: linear in x, so one
+product of γ W / sd of all heads with the rows gives their outputs; and with the gradient d of the outputs, 0 in rows of
+others, dᵀ x̂ = (dᵀ x - Σd mean) / sd is another one from which all gradients follow: dW = γ dᵀx̂ + β Σd,
+dγ = Σ_class W dᵀx̂, dβ = Σ_class W Σd, db = Σd. Two more, of the masks with x and with x², give mean and sd. Nothing of
+the size heads × batch × feature is ever made. The features are centred beforehand, so that these differences are exact.
 
 Of classes, only the differences to the last one count: d sums to 0 over the classes, so U = W - W_last moves by
 dU = dW + Σ_class dW and has in dγ and dβ the place of W. Two classes are one column.
-
-All splits go through one order of all rows, each taking its own training rows of it: a random order for every split,
-and neighbours in time for the cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -26,7 +24,6 @@ from torch import Tensor
 _MOMENTUM = 0.9
 _EPS, _RUNNING = 1e-5, 0.1  # of torch.nn.BatchNorm1d
 _INITIAL_SD = 2e-5
-_ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,10 @@ class Protocol:
     def batch(self, n: int) -> int:
         """Rows per minibatch: an eighth of the n training rows, at most `batch_size` and at least two."""
         return max(2, min(self.batch_size, n // 8))
+
+    def steps(self, n: int) -> int:
+        """Minibatches per epoch; a last one of one row, which has no variance, is left out."""
+        return -(-(n - 1) // self.batch(n))
 
 
 def initial(seed: int, n_features: int, n_outputs: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -58,21 +59,44 @@ def order(seed: int, epoch: int, n: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(n))
 
 
-class Heads:
-    """The heads of some splits with equally many training rows.
+def train(protocol: Protocol, x: Tensor, mask: Tensor, target: Tensor, numbers: bool, seeds: Sequence[int],
+          order_seed: int) -> list[Tensor]:  # fmt: skip
+    """What the heads of each split give (rate, row, output) after training, for all rows, in the order of the splits.
 
-    `x` (split or 1, row, feature) holds the features of all rows, for each split or for all; `train` (split, row) says
-    which rows each split trains on; `target` (split, row, class) is one-hot, or (split, row, 1) numbers with `numbers`
-    (L1 loss); `seeds` (split,) draw what the heads start from. `x` is left as it is.
+    `x` (row, feature) holds the features; `mask` (split, row) says which rows each split trains on; `target` (split,
+    row, class) is one-hot, or (split, row, 1) numbers with `numbers` (L1 loss); `seeds` (split,) draw what the heads
+    start from and `order_seed` the order of the rows. Outputs are those of BatchNorm1d in evaluation; of classes they
+    are logits up to a constant per row: that of the last class is 0.
     """
+    training = mask.any(dim=0).to(x)
+    centre = training @ x / training.sum()
+    x = x - centre
+    found: dict[int, Tensor] = {}
+    for group in _groups(protocol, mask):
+        heads = Heads(protocol, x, centre, mask[group], target[group], numbers, [seeds[place] for place in group])
+        for epoch in range(protocol.epochs):
+            heads.epoch(order(order_seed, epoch, len(x)))
+        found.update(zip(group, heads.evaluate(), strict=True))
+    return [found[split] for split in range(len(seeds))]
 
-    def __init__(self, protocol: Protocol, x: Tensor, train: Tensor, target: Tensor, numbers: bool,
+
+def _groups(protocol: Protocol, mask: Tensor) -> list[list[int]]:
+    """The splits that go step by step together: those with equally many minibatches of one size."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for split, n in enumerate(mask.sum(dim=1).tolist()):
+        groups.setdefault((protocol.batch(n), protocol.steps(n)), []).append(split)
+    return list(groups.values())
+
+
+class Heads:
+    """The heads of some splits with equally many minibatches of one size; arguments of `train`, `x` less `centre`."""
+
+    def __init__(self, protocol: Protocol, x: Tensor, centre: Tensor, mask: Tensor, target: Tensor, numbers: bool,
                  seeds: Sequence[int]) -> None:  # fmt: skip
-        self.protocol, self.numbers, self._x, self._train = protocol, numbers, x, train.cpu()
-        self._n = int(self._train[0].sum())
-        splits, n_rows, size = len(seeds), *x.shape[1:]
-        self._target = (target if numbers else target[:, :, :-1]).to(x).contiguous()
-        outputs, heads = self._target.shape[2], len(protocol.rates)
+        self.protocol, self.numbers, self._x, self._mask = protocol, numbers, x, mask.cpu()
+        splits, size = len(seeds), x.shape[1]
+        self._target = (target if numbers else target[:, :, :-1]).to(x).transpose(1, 2).contiguous()
+        outputs, heads = self._target.shape[1], len(protocol.rates)
         # U (a row per output), γ and β of a head under each other, so that one update moves all.
         self._parameters = x.new_zeros(splits, heads, outputs + 2, size)
         self.weight, self.scale, self.shift = _parts(self._parameters)
@@ -84,53 +108,50 @@ class Heads:
             self.bias[split, :, :, 0] = bias if numbers else bias[:-1] - bias[-1]
         self._velocity, self._bias_velocity = torch.zeros_like(self._parameters), torch.zeros_like(self.bias)
         self._rates = x.new_tensor(protocol.rates)[:, None, None]
-        self._running_mean, self._running_var = x.new_zeros(splits, size), x.new_ones(splits, size)
-        place = torch.arange(splits)[:, None] * n_rows
-        self._places = (place * (len(x) > 1), place)  # of the first row of each split, in `x` and in the target
+        self._running_mean, self._running_var = -centre.repeat(splits, 1), x.new_ones(splits, size)
+        self._space = x.new_empty(2, 0, size)
 
-    @property
-    def largest(self) -> int:
-        """How many values the largest minibatch of all splits has."""
-        return len(self._train) * self.protocol.batch(self._n) * self._x.shape[2]
+    def epoch(self, drawn: Tensor) -> None:
+        """All minibatches, of the rows in the order `drawn` (row,)."""
+        mask = self._mask[:, drawn]
+        n = int(mask[0].sum())
+        numbers = (mask.cumsum(dim=1) - 1).div_(self.protocol.batch(n), rounding_mode="floor")  # ascending
+        steps = torch.arange(self.protocol.steps(n) + 1).repeat(len(mask), 1)
+        first = torch.searchsorted(numbers, steps)
+        for step, (start, stop) in enumerate(zip(first.amin(dim=0)[:-1], first.amax(dim=0)[1:], strict=True)):
+            whose = mask[:, start:stop] & (numbers[:, start:stop] == step)
+            used = whose.any(dim=0)
+            self._step(drawn[start:stop][used].to(self._x.device), whose[:, used].to(self._x))
 
-    def minibatches(self, drawn: Tensor, space: Tensor) -> Iterator[None]:
-        """One epoch, a step at a time, in the order `drawn` (row,); `space` (`largest` or more,) is written over.
+    def _step(self, rows: Tensor, whose: Tensor) -> None:
+        """One minibatch of every split: the numbers (row,) of the rows of all, and 1 where a split's (split, row)."""
+        powers = self._gathered(rows)
+        x, count = powers[0], whose.sum(dim=1, keepdim=True)
+        mean, var = (whose @ powers).div_(count)
+        var.addcmul_(mean, mean, value=-1).clamp_(min=0)
+        self._running_mean.lerp_(mean, _RUNNING)
+        self._running_var.lerp_(var * (count / (count - 1)), _RUNNING)
+        mean, inverse = mean[:, None, None], var.add_(_EPS).rsqrt_()[:, None, None]
+        slope = self._slope(self._outputs(x, mean, inverse), self._target[:, None, :, rows])
+        slope.mul_((whose / count)[:, None, None]).mul_(self._rates)
+        total = slope.sum(dim=3, keepdim=True)
+        product = (slope.flatten(0, 2) @ x).view_as(self.weight).addcmul_(total, mean, value=-1).mul_(inverse)
+        self._update(product, total)
 
-        A last minibatch of one row, which has no variance, is left out.
-        """
-        own = torch.stack([drawn[mask[drawn]] for mask in self._train])
-        rows, places = ((own + first).to(self._x.device) for first in self._places)
-        target = self._target.flatten(0, 1).index_select(0, places.flatten()).view(*own.shape, -1).transpose(1, 2)
-        size = self.protocol.batch(self._n)
-        for first in range(0, self._n - 1, size):
-            part = slice(first, first + size)
-            self._step(rows[:, part], target[:, None, :, part], space)
-            yield
+    def _gathered(self, rows: Tensor) -> Tensor:
+        """The rows and their squares (2, row, feature), in memory kept for them: fresh memory costs as much again."""
+        if self._space.shape[1] < len(rows):
+            self._space = self._x.new_empty(2, len(rows), self._x.shape[1])
+        powers = self._space[:, : len(rows)]
+        torch.index_select(self._x, 0, rows, out=powers[0])
+        torch.mul(powers[0], powers[0], out=powers[1])
+        return powers
 
-    def _step(self, rows: Tensor, target: Tensor, space: Tensor) -> None:
-        """One minibatch of every split: the numbers of its rows (split, batch), its target (split, 1, output, batch).
-
-        The rows are gathered into `space`: fresh memory would cost as much as a product.
-        """
-        splits, batch = rows.shape
-        x = space[: rows.numel() * self._x.shape[2]].view(rows.numel(), -1)
-        torch.index_select(self._x.flatten(0, 1), 0, rows.flatten(), out=x)
-        x = x.view(splits, batch, -1)
-        statistics = [
-            torch.batch_norm_update_stats(x[split], self._running_mean[split], self._running_var[split], _RUNNING)
-            for split in range(splits)
-        ]
-        mean, var = (torch.stack(values)[:, None] for values in zip(*statistics, strict=True))
-        inverse = var.add_(_EPS).rsqrt_()[:, None]
-        slope = self._slope(self._outputs(x.sub_(mean), inverse), target).mul_(self._rates / batch)
-        product = torch.bmm(slope.flatten(1, 2), x).view_as(self.weight).mul_(inverse)
-        self._update(product, slope.sum(dim=3, keepdim=True))
-
-    def _outputs(self, centred: Tensor, inverse: Tensor) -> Tensor:
-        """What the heads give (split, head, output, row); `inverse` (split, 1, 1, feature) is 1 / sd."""
-        constant = (self.weight * self.shift).sum(dim=3, keepdim=True).add_(self.bias)
-        weight = (self.scale * inverse).mul(self.weight).flatten(1, 2)
-        found = torch.baddbmm(constant.flatten(1, 2), weight, centred.transpose(1, 2))
+    def _outputs(self, x: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:
+        """What the heads give (split, head, output, row); `mean` and 1 / sd, `inverse`, (split, 1, 1, feature)."""
+        factor = self.scale * inverse
+        constant = (self.weight * self.shift.addcmul(factor, mean, value=-1)).sum(dim=3, keepdim=True).add_(self.bias)
+        found = torch.addmm(constant.view(-1, 1), factor.mul(self.weight).flatten(0, 2), x.T)
         return found.view(*constant.shape[:3], -1)
 
     def _slope(self, outputs: Tensor, target: Tensor) -> Tensor:
@@ -155,29 +176,10 @@ class Heads:
         return gradient if self.numbers else gradient + gradient.sum(dim=2, keepdim=True)
 
     def evaluate(self) -> Iterator[Tensor]:
-        """Per split the outputs (head, row, output) of all rows, with the running statistics, as BatchNorm1d does.
-
-        Of classes they are logits up to a constant per row: that of the last class is 0.
-        """
-        inverse = (self._running_var + _EPS).rsqrt()[:, None, None]
-        weights = (self.weight * self.scale * inverse).flatten(1, 2)
-        constants = (self.weight * self.shift).sum(dim=3, keepdim=True).add_(self.bias)
-        for split, (weight, constant, mean) in enumerate(zip(weights, constants, self._running_mean, strict=True)):
-            pieces = self._x[split if len(self._x) > 1 else 0].split(_ROWS_AT_ONCE)  # type: ignore[no-untyped-call]
-            found = torch.cat([weight @ (piece - mean).T for piece in pieces], dim=1).view(*constant.shape[:2], -1)
-            yield (found + constant if self.numbers else _with_last((found + constant)[None])[0]).transpose(1, 2)
-
-
-def train(together: Sequence[Heads], seed: int, n_rows: int) -> None:
-    """All epochs of several groups of heads, step by step in turns: what one has gathered, the next finds in the cache.
-
-    `seed` draws the order of the rows; whoever is trained together, the result is the same.
-    """
-    space = together[0].weight.new_empty(max(heads.largest for heads in together))
-    for epoch in range(together[0].protocol.epochs):
-        drawn = order(seed, epoch, n_rows)
-        for _ in zip_longest(*(heads.minibatches(drawn, space) for heads in together)):
-            pass
+        """Per split the outputs (head, row, output) of all rows, with the running statistics."""
+        mean, inverse = self._running_mean[:, None, None], (self._running_var + _EPS).rsqrt()[:, None, None]
+        for found in self._outputs(self._x, mean, inverse):
+            yield (found if self.numbers else _with_last(found[None])[0]).transpose(1, 2)
 
 
 def _with_last(outputs: Tensor) -> Tensor:

@@ -42,11 +42,10 @@ class Samples:
 
     def average(self, output: Floats) -> npt.NDArray[np.float64]:
         """The mean over each participant's rows of something per row (row, ...); shape (participant, ...)."""
-        n = int(self.owner.max()) + 1
-        total = np.zeros((n, *output.shape[1:]))
-        np.add.at(total, self.owner, output)
-        count = np.bincount(self.owner, minlength=n).reshape(-1, *[1] * (output.ndim - 1))
-        return total / np.maximum(1, count)
+        columns = output.reshape(len(output), -1).T
+        total = np.stack([np.bincount(self.owner, weights=column) for column in columns], axis=1)
+        mean = total / np.maximum(1, np.bincount(self.owner))[:, None]
+        return mean.reshape(-1, *output.shape[1:])
 
     def _tangent(self, train: Ints) -> Floats:
         """Reference: the log-Euclidean mean of the training rows; a missing parcel follows their arithmetic mean.

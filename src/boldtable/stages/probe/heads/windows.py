@@ -15,53 +15,34 @@ from boldtable.stages.probe.heads.prepare import Array, prepare
 from boldtable.stages.probe.heads.samples import Part, Samples
 from boldtable.stages.probe.settings import Probe
 
-_AT_ONCE = 2
-
 
 def fit(settings: Probe, samples: Samples, parts: Sequence[Part]) -> Iterator[Fitted]:
     """The chosen head of every split, in order.
 
     Where the features are the same in every split, because nothing but batch normalisation is fitted to them, all
-    splits are trained together; on a GPU, splits with equally many training rows also share each of its steps.
+    splits are trained together.
     """
     device = _device(settings)
     alike = samples.transform is None and settings.harmonise == "none" and not settings.confounds
     if alike and settings.select is None and np.isfinite(samples.values).all():
-        x = torch.from_numpy(samples.values).to(device)[None]
-        groups = _groups(samples, parts, device)
-        together = [_heads(settings, samples, [parts[place] for place in group], x) for group in groups]
-        linear_sgd.train(together, settings.seed, len(samples.owner))
-        found: dict[int, torch.Tensor] = {}
-        for group, heads in zip(groups, together, strict=True):
-            found.update(zip(group, heads.evaluate(), strict=True))
-        yield from (_chosen(settings, samples, part, found[place]) for place, part in enumerate(parts))
+        outputs = _train(settings, samples, parts, torch.from_numpy(samples.values).to(device))
+        yield from (_chosen(settings, samples, part, found) for part, found in zip(parts, outputs, strict=True))
     else:
         for part in parts:
             prepared = prepare(settings, samples, part.train, part.y, part.n_classes).all(np.float32)
-            alone = _heads(settings, samples, [part], torch.from_numpy(prepared).to(device)[None])
-            linear_sgd.train([alone], settings.seed, len(samples.owner))
-            yield _chosen(settings, samples, part, next(alone.evaluate()))
+            outputs = _train(settings, samples, [part], torch.from_numpy(prepared).to(device))
+            yield _chosen(settings, samples, part, outputs[0])
 
 
-def _groups(samples: Samples, parts: Sequence[Part], device: str) -> list[list[int]]:
-    """The places of the splits that share a step: those with equally many training rows, on a CPU two at most.
-
-    More minibatches than that would not stay in its cache: it takes the groups in turns.
-    """
-    sizes: dict[int, list[int]] = {}
-    for place, part in enumerate(parts):
-        sizes.setdefault(len(samples.rows(part.train)), []).append(place)
-    most = _AT_ONCE if device == "cpu" else len(parts)
-    return [alike[first : first + most] for alike in sizes.values() for first in range(0, len(alike), most)]
-
-
-def _heads(settings: Probe, samples: Samples, parts: Sequence[Part], x: torch.Tensor) -> linear_sgd.Heads:
-    """The heads of all rates of some splits, which share the features `x` (1, row, feature)."""
-    train = np.stack([np.isin(samples.owner, part.train) for part in parts])
+def _train(settings: Probe, samples: Samples, parts: Sequence[Part], x: torch.Tensor) -> list[torch.Tensor]:
+    """Per split the outputs (rate, row, output) of its heads, on the features `x` (row, feature)."""
+    mask = np.stack([np.isin(samples.owner, part.train) for part in parts])
     target = np.stack([_target(part)[samples.owner] for part in parts])
     protocol = linear_sgd.Protocol(tuple(settings.rates), settings.epochs, settings.batch_size)
     seeds, numbers = [part.seed for part in parts], parts[0].n_classes == 0
-    return linear_sgd.Heads(protocol, x, torch.from_numpy(train), torch.from_numpy(target), numbers, seeds)
+    return linear_sgd.train(
+        protocol, x, torch.from_numpy(mask), torch.from_numpy(target), numbers, seeds, settings.seed
+    )
 
 
 def _target(part: Part) -> Array:
@@ -88,7 +69,7 @@ def _chosen(settings: Probe, samples: Samples, part: Part, rates: torch.Tensor) 
         judged, whose = averaged[part.val], part.val
         if settings.validate_on == "windows":
             whose = samples.owner[val]
-            judged = averaged[whose] if flat else _result(part, output)[val]
+            judged = averaged[whose] if flat else _result(part, output[val])
         fits.append(Fitted(rate, goodness(part.y[whose], judged, part.n_classes), averaged))
     return max(fits, key=lambda fit: fit.validation)
 
