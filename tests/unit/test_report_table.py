@@ -70,6 +70,22 @@ def test_new_sites_lead_the_table_with_the_random_splits_beside_them(tmp_path: P
     assert "sites left out" in (tmp_path / "t.tex").read_text()
 
 
+def test_a_table_without_new_sites_says_that_the_scanner_may_help(tmp_path: Path) -> None:
+    people = [{"dataset": "aurora", "participant": f"{i:02d}", "group": f"{i:02d}"} for i in range(PEOPLE)]
+    for task, made, n_sites in (("sex", sex(), 2), ("sex-sites", sex("leave-one-site-out"), 2), ("one", sex(), 1)):
+        write(tmp_path, "connectome", task, made, [0.6] * SPLITS)
+        rows = [
+            {**one, "site": f"s{i % n_sites}", "task": task, "split": 0, "part": "test", "target": "m"}
+            for i, one in enumerate(people)
+        ]
+        store.write(tmp_path / "splits" / f"{task}.parquet", "splits", rows, store.Provenance("split", made))
+    line = "participants of several sites stand on both sides"
+    run(tmp_path, Report(models=["connectome"], tasks=["sex", "one"]))
+    assert f"- sex: {line}" in (tmp_path / "t.md").read_text()
+    run(tmp_path, Report(models=["connectome"], tasks=["sex", "sex-sites"]))
+    assert line not in (tmp_path / "t.md").read_text()
+
+
 def test_several_seeds_are_one_row_and_their_mean(tmp_path: Path) -> None:
     for k, model in enumerate(UNTRAINED):
         write(tmp_path, model, "sex", sex(), [0.5 + 0.03 * k + 0.01 * split for split in range(SPLITS)])

@@ -50,6 +50,7 @@ class Task:
     curves: dict[str, Cell]
     scheme: str = "random"
     tested_in: tuple[str, ...] = ()
+    n_sites: int = 0
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -100,6 +101,7 @@ def read_task(settings: Report, results: Path, task: str, config: Mapping[str, A
         data_sha256=_data_sha256(results, datasets, first),
         cells=shared,
         curves=curves,
+        n_sites=_n_sites(results, task),
         notes=(*_notes_of_splits(results, task), *notes),
     )
 
@@ -118,6 +120,12 @@ def _notes_of_splits(results: Path, task: str) -> list[str]:
     """What the splits say of whom they leave out; nothing where the scores were made with other splits."""
     path = results / "splits" / f"{task}.parquet"
     return [f"{task}: {note}" for note in store.provenance(path).get("notes", [])] if path.exists() else []
+
+
+def _n_sites(results: Path, task: str) -> int:
+    """From how many sites the participants come; 0 where the splits are not there to say it."""
+    path = results / "splits" / f"{task}.parquet"
+    return int(store.frame(path, "splits", ["site"])["site"].nunique()) if path.exists() else 0
 
 
 def _guess_kind(cells: Mapping[str, Cell]) -> str:

@@ -85,8 +85,29 @@ def make(settings: Report, tasks: list[Task], notes: Sequence[str] = ()) -> Tabl
     for column in ("p", "p_best", "p_chance"):
         rows[f"{column}_holm"] = _corrected(rows, column)
     alpha = round(1 - settings.confidence, 10)
-    own = [*(note for task in tasks for note in _notes(task)), *_too_few(settings, rows, alpha)]
+    own = [
+        *(note for task in tasks for note in _notes(task)),
+        *_mixed_sites(tasks),
+        *_too_few(settings, rows, alpha),
+    ]
     return Table(rows, [*settings.skipped, *own, *notes], alpha)
+
+
+def _mixed_sites(tasks: list[Task]) -> Iterator[str]:
+    """A line where a model may know the scanner instead of the target, and no column says how much it does."""
+    mixed = [
+        task.name
+        for task in tasks
+        if task.scheme in ("random", "kfold")
+        and task.kind != "fingerprint"
+        and task.n_sites > 1
+        and not any(other.scheme == SITES and other.is_twin_of(task) for other in tasks)
+    ]
+    if mixed:
+        yield (
+            f"{', '.join(mixed)}: participants of several sites stand on both sides of each split, and knowing the "
+            "scanner may help; the same task with scheme leave-one-site-out would show how much"
+        )
 
 
 def _too_few(settings: Report, rows: pd.DataFrame, alpha: float) -> Iterator[str]:
