@@ -52,3 +52,7 @@ def test_both_datasets_stand_in_the_table_and_notes_of_splits_below(results: Pat
     store.write(results / "splits/sex.parquet", "splits", rows, about)
     assert "- sex: site Oslo is not tested: all 3 participant(s) have sex M" in run(results)
     assert pd.read_csv(results / "t.csv")["dataset"].unique().tolist() == ["aurora borealis"]
+
+
+def test_intervals_of_one_test_set_are_not_taken_for_more(results: Path) -> None:
+    assert "- sex: everybody of borealis is tested in every split; intervals say how far" in run(results)

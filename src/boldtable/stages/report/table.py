@@ -17,9 +17,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from boldtable import statistics
-from boldtable.stages.report import published
+from boldtable.stages.report import published, remarks
 from boldtable.stages.report.cells import Cell, encoded
-from boldtable.stages.report.read import SITES, Task
+from boldtable.stages.report.read import Task
 from boldtable.stages.report.settings import Report
 
 LOWER_IS_BETTER = {"mae", "mean_rank"}
@@ -85,33 +85,11 @@ def make(settings: Report, tasks: list[Task], notes: Sequence[str] = ()) -> Tabl
     for column in ("p", "p_best", "p_chance"):
         rows[f"{column}_holm"] = _corrected(rows, column)
     alpha = round(1 - settings.confidence, 10)
-    own = [
-        *(note for task in tasks for note in _notes(task)),
-        *_mixed_sites(tasks),
-        *_too_few(settings, rows, alpha),
-    ]
-    return Table(rows, [*settings.skipped, *own, *notes], alpha)
-
-
-def _mixed_sites(tasks: list[Task]) -> Iterator[str]:
-    """A line where a model may know the scanner instead of the target, and no column says how much it does."""
-    mixed = [
-        task.name
-        for task in tasks
-        if task.scheme in ("random", "kfold")
-        and task.kind != "fingerprint"
-        and task.n_sites > 1
-        and not any(other.scheme == SITES and other.is_twin_of(task) for other in tasks)
-    ]
-    if mixed:
-        yield (
-            f"{', '.join(mixed)}: participants of several sites stand on both sides of each split, and knowing the "
-            "scanner may help; the same task with scheme leave-one-site-out would show how much"
-        )
+    return Table(rows, [*settings.skipped, *remarks.on(tasks), *_too_few(settings, rows, alpha), *notes], alpha)
 
 
 def _too_few(settings: Report, rows: pd.DataFrame, alpha: float) -> Iterator[str]:
-    """A line where so few permutations were asked for that no corrected p could fall below the level."""
+    """A line where so few permutations were asked for that no corrected p could fall below the level: these p go."""
     n = int(rows["p_chance"].notna().sum())
     if n and n / (settings.permutations + 1) >= alpha:
         needed = math.ceil(n / alpha)
@@ -274,21 +252,3 @@ def chance_level(task: Task, metric: str) -> float:
         n = next(iter(task.cells.values())).counts["n_test"]
         return {"accuracy": 1 / n, "mean_rank": (n + 1) / 2}.get(metric, math.nan) if n else math.nan
     return {"auroc": 0.5, "r2": 0.0, "pearson_r": 0.0}.get(metric, math.nan)
-
-
-def _notes(task: Task) -> Iterator[str]:
-    """What a reader must know of a column before comparing its rows."""
-    yield from task.notes
-    if task.scheme == SITES:
-        n = len(next(iter(task.cells.values())).values)
-        yield f"{task.name}: one site of {n} is left out at a time; the mean is over sites, each counting alike"
-    tested = {model: cell.counts["n_test"] for model, cell in task.cells.items()}
-    if len(set(tested.values())) > 1:
-        counts = ", ".join(f"{model} {n}" for model, n in tested.items())
-        yield f"{task.name}: models were tested on different numbers of participants ({counts}); compare with care"
-    for model, cell in task.cells.items():
-        empty = int(cell.values[task.primary].isna().sum())
-        if empty:
-            yield f"{task.name}: {model} has no {task.primary} in {empty} of its splits; they are left out"
-    if task.kind == "fingerprint":
-        yield f"{task.name}: one identification without a training part; its interval is Wilson's, and no test is made"
