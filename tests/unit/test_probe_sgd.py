@@ -25,11 +25,11 @@ def settings(**values: Any) -> Probe:
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-3)])
 @pytest.mark.parametrize("outputs", [1, 2, 3])
 def test_all_at_once_equals_one_after_another(dtype: torch.dtype, tolerance: float, outputs: int) -> None:
-    """Features of very different scale, one constant; three rates on two splits; a last minibatch of one row."""
+    """Features of very different scale, one constant, one with an outlier; three rates; a last minibatch of one row."""
     g = torch.Generator().manual_seed(0)
     n, size, numbers = 90, 20, outputs == 1
     x = (torch.randn(n, size, generator=g) * torch.logspace(-3, 2, size) + 3 * torch.randn(size, generator=g)).to(dtype)
-    x[:, 3] = 5
+    x[:, 3], x[11, 4] = 5, 3e4
     target = torch.randn(n, 1, generator=g) if numbers else torch.eye(outputs)[torch.arange(n) % outputs]
     target = target.to(dtype)
     masks = torch.zeros(3, n, dtype=torch.bool)

@@ -6,7 +6,8 @@ which of them are whose. With x̂ = (x - mean) / sd of a minibatch, a head compu
 product of γ W / sd of all heads with the rows gives their outputs; and with the gradient d of the outputs, 0 in rows of
 others, dᵀ x̂ = (dᵀ x - Σd mean) / sd is another one from which all gradients follow: dW = γ dᵀx̂ + β Σd,
 dγ = Σ_class W dᵀx̂, dβ = Σ_class W Σd, db = Σd. Two more, of the masks with x and with x², give mean and sd. Nothing of
-the size heads × batch × feature is ever made. The features are centred beforehand, so that these differences are exact.
+the size heads × batch × feature is ever made. A typical value is taken off each feature beforehand: of small numbers
+these differences lose nothing.
 
 Of classes, only the differences to the last one count: d sums to 0 over the classes, so U = W - W_last moves by
 dU = dW + Σ_class dW and has in dγ and dβ the place of W. Two classes are one column.
@@ -24,6 +25,7 @@ from torch import Tensor
 _MOMENTUM = 0.9
 _EPS, _RUNNING = 1e-5, 0.1  # of torch.nn.BatchNorm1d
 _INITIAL_SD = 2e-5
+_ROWS_OF_MEDIAN = 256
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,7 @@ def train(protocol: Protocol, x: Tensor, mask: Tensor, target: Tensor, numbers: 
     start from and `order_seed` the order of the rows. Outputs are those of BatchNorm1d in evaluation; of classes they
     are logits up to a constant per row: that of the last class is 0.
     """
-    training = mask.any(dim=0).to(x)
-    centre = training @ x / training.sum()
+    centre = _typical(x, mask)
     x = x - centre
     found: dict[int, Tensor] = {}
     for group in _groups(protocol, mask):
@@ -78,6 +79,13 @@ def train(protocol: Protocol, x: Tensor, mask: Tensor, target: Tensor, numbers: 
             heads.epoch(order(order_seed, epoch, len(x)))
         found.update(zip(group, heads.evaluate(), strict=True))
     return [found[split] for split in range(len(seeds))]
+
+
+def _typical(x: Tensor, mask: Tensor) -> Tensor:
+    """The median (feature,) of a few hundred training rows: no outlier moves it, and what is constant becomes 0."""
+    training = mask.any(dim=0).nonzero()[:, 0]
+    few = training[:: max(1, len(training) // _ROWS_OF_MEDIAN)]
+    return x[few.to(x.device)].median(dim=0).values
 
 
 def _groups(protocol: Protocol, mask: Tensor) -> list[list[int]]:
@@ -118,7 +126,8 @@ class Heads:
         numbers = (mask.cumsum(dim=1) - 1).div_(self.protocol.batch(n), rounding_mode="floor")  # ascending
         steps = torch.arange(self.protocol.steps(n) + 1).repeat(len(mask), 1)
         first = torch.searchsorted(numbers, steps)
-        for step, (start, stop) in enumerate(zip(first.amin(dim=0)[:-1], first.amax(dim=0)[1:], strict=True)):
+        places = zip(first.amin(dim=0)[:-1].tolist(), first.amax(dim=0)[1:].tolist(), strict=True)
+        for step, (start, stop) in enumerate(places):
             whose = mask[:, start:stop] & (numbers[:, start:stop] == step)
             used = whose.any(dim=0)
             self._step(drawn[start:stop][used].to(self._x.device), whose[:, used].to(self._x))
