@@ -15,7 +15,7 @@ from boldtable import store
 from boldtable.stages import report
 from boldtable.stages.report import Report
 
-CONFIG: dict[str, Any] = {"embed": {"semantoks": {"encoder": "semantoks"}}, "probe": {"sex": {}}}
+CONFIG: dict[str, Any] = {"probe": {"sex": {}}}
 
 
 @pytest.fixture
@@ -26,10 +26,11 @@ def results(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(results: Path) -> str:
+def run(results: Path, snapshot: int | None = None) -> str:
+    about = {"encoder": "semantoks", "snapshot": snapshot}
     report.run(
         Report(models=["semantoks"], reference="semantoks", tasks=["sex"]), table="t", results=results,
-        config=json.dumps(CONFIG), out=results / "t",
+        config=json.dumps(CONFIG | {"embed": {"semantoks": about}}), out=results / "t",
     )  # fmt: skip
     return (results / "t.md").read_text(encoding="utf-8")
 
@@ -44,6 +45,8 @@ def test_only_who_is_tested_counts_as_seen_in_pretraining(results: Path) -> None
     assert "was pretrained on recordings" not in run(results)
     saw(results, {"aurora": ["00", "01", "02"], "borealis": ["03", "99"]})
     assert "semantoks was pretrained on recordings, not on targets, of test participants: 1 of 40 (sex)" in run(results)
+    assert "was pretrained on recordings" in run(results, snapshot=1)
+    assert "was pretrained on recordings" not in run(results, snapshot=0), "taken before the first step"
 
 
 def test_both_datasets_stand_in_the_table_and_notes_of_splits_below(results: Path) -> None:

@@ -191,9 +191,15 @@ def read_json(path: Path, stage: str) -> dict[str, Any]:
 
 
 def overlaps(settings: Report, results: Path, config: Mapping[str, Any], tasks: list[Task]) -> list[str]:
-    """A line per model that was pretrained on recordings of test participants: of how many, in which tasks."""
+    """A line per model that was pretrained on recordings of test participants: of how many, in which tasks.
+
+    Snapshot 0 was taken before the first step.
+    """
     lines = []
+    embed = config.get("embed") or {}
     for model, folder in model_folders(settings, results, config).items():
+        if (embed.get(model) or {}).get("snapshot") == 0:
+            continue
         about = read_json(folder / "data.json", "pretrain")
         seen = about.get("participants") if about.get("trained") else None
         counts = [(task, len(_common(task, seen))) for task in tasks] if isinstance(seen, dict) else []
