@@ -136,3 +136,10 @@ def test_histograms_count_kept_and_dropped_runs(qc: pd.DataFrame) -> None:
     assert total == 4
     assert threshold == 0.5
     assert said == "no coverage measured"
+
+
+def test_a_share_of_voxels_is_never_drawn_above_one(qc: pd.DataFrame) -> None:
+    with figures.canvas(3, 2) as (_, (ax,)):
+        figures.coverage(ax, qc.assign(min_coverage=1.0))
+        assert sum(bar.get_height() for bar in ax.patches) == len(qc)
+        assert ax.get_xlim() == (0, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -23,7 +24,8 @@ def motion(ax: Axes, qc: pd.DataFrame, threshold_mm: float | None = None, legend
 
 def coverage(ax: Axes, qc: pd.DataFrame, legend: bool = True) -> None:
     """Histogram of the smallest parcel coverage of each run (share of the parcel's voxels with signal)."""
-    _histogram(ax, qc, "min_coverage", "no coverage measured", legend)
+    _histogram(ax, qc, "min_coverage", "no coverage measured", legend, edges=np.linspace(0, 1, 21))
+    ax.set_xlim(0, 1)
     ax.set_xlabel("smallest parcel coverage (share)")
     ax.set_title("Coverage")
 
@@ -97,8 +99,13 @@ def _finish(ax: Axes, bins: pd.DataFrame, x: str, y: str, title: str) -> None:
     ax.set_title(title)
 
 
-def _histogram(ax: Axes, qc: pd.DataFrame, column: str, nothing: str, legend: bool) -> None:
-    """Stacked counts of kept (below) and dropped runs; runs without the measure are not shown."""
+def _histogram(
+    ax: Axes, qc: pd.DataFrame, column: str, nothing: str, legend: bool, edges: npt.NDArray[np.float64] | None = None
+) -> None:
+    """Stacked counts of kept (below) and dropped runs, between the values found where no edges are given.
+
+    Runs without the measure are not shown.
+    """
     values = pd.to_numeric(qc[column], errors="coerce").to_numpy(dtype=float)
     keep = qc["keep"].fillna(value=False).to_numpy(dtype=bool)
     known = np.isfinite(values)
@@ -106,9 +113,7 @@ def _histogram(ax: Axes, qc: pd.DataFrame, column: str, nothing: str, legend: bo
     if not known.any():
         say_empty(ax, nothing)
         return
-    low, high = float(values[known].min()), float(values[known].max())
-    bins = int(np.clip(2 * np.sqrt(known.sum()), 8, 30))
-    edges = np.linspace(low, high, bins + 1) if high > low else np.linspace(low - 0.5, high + 0.5, 4)
+    edges = _edges(values[known]) if edges is None else edges
     groups = [values[known & keep], values[known & ~keep]]
     labels = [f"kept ({len(groups[0])})", f"dropped ({len(groups[1])})"]
     colours = [COLOURS["one"], COLOURS["two"]]
@@ -117,3 +122,10 @@ def _histogram(ax: Axes, qc: pd.DataFrame, column: str, nothing: str, legend: bo
     ax.grid(visible=False, axis="x")
     if legend:
         ax.legend(loc="best")
+
+
+def _edges(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """8 to 30 bins from the smallest value to the largest, or three around the only one."""
+    low, high = float(values.min()), float(values.max())
+    bins = int(np.clip(2 * np.sqrt(len(values)), 8, 30))
+    return np.linspace(low, high, bins + 1) if high > low else np.linspace(low - 0.5, high + 0.5, 4)
