@@ -38,7 +38,9 @@ CONFIG: dict[str, Any] = {
         "semantoks": {"recipe": "semantoks", "encoder": "semantoks"},
     },
     "probe": {"age": {"dataset": "borealis", "kind": "regression", "target": "age_years", "splits": 2}},
-    "report": {"main": {"models": ["connectome", "semantoks"], "tasks": ["age"]}},
+    "report": {
+        "main": {"baselines": ["connectome"], "untrained": 0, "models": ["connectome", "semantoks"], "tasks": ["age"]}
+    },
 }  # fmt: skip
 # Stops once, as a training does that the cluster takes the node from, and goes on when it is started again.
 STOPS_ONCE = """#!/bin/sh
