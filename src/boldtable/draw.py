@@ -49,7 +49,7 @@ def _save(figure: Figure, out: Path) -> None:
 
 
 def _of_run(kind: str, dataset: Dataset, about: Mapping[str, Any], out: Path) -> None:
-    if about["status"] == "excluded":
+    if about["status"] in ("excluded", "filtered"):
         raise InputError(f"{store.label(about)} has no signal: excluded by collect ({about['reasons']})")
     raw = dataset.row("parcels", about)
     if raw["signal"] is None:
@@ -70,7 +70,7 @@ def _carpet(dataset: Dataset, about: Mapping[str, Any], raw: Mapping[str, Any], 
         missing = f", {empty} of {len(networks)} parcels missing" if empty else ""
         axes[1].set_title(f"Before cleaning ({_tr(tr_s)}{missing})")
         if clean["signal"] is not None:
-            start_s = (recipe.get("dummy_frames") or 0) * (tr_s or 0)
+            start_s = (clean.get("n_dummy_frames") or 0) * (tr_s or 0)
             marked = clean["interpolated"].astype(bool)
             figures.carpet(axes[2], clean["signal"], networks, clean["tr_s"], start_s, marked)
             censored = f", {int(marked.sum())} of {len(marked)} frames censored" if marked.any() else ""
@@ -112,7 +112,7 @@ def _coverage(dataset: Dataset, wanted: Mapping[str, str | None], out: Path) -> 
         raise InputError(f"atlas {dataset.atlas.name} has no coordinates: nothing can be placed on a brain")
     if any(value is not None for value in wanted.values()):
         about = dataset.find(wanted)
-        values = dataset.row("parcels", about)["coverage"] if about["status"] != "excluded" else None
+        values = dataset.row("parcels", about)["coverage"] if about["status"] not in ("excluded", "filtered") else None
         if values is None:
             raise InputError(f"{store.label(about)} has no coverage: {about['reasons']}")
         title = store.label(about)

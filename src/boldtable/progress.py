@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from rich.progress import track
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 5.0
+_LONGEST_MESSAGE = 300
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
@@ -29,6 +31,16 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterato
             last = time.monotonic()
             say(f"{what}: {done}/{total if total is not None else '?'}")
     say(f"{what}: {done} done")
+
+
+def log_fault(error: BaseException) -> str:
+    """Write the traceback of an error that nobody foresaw to standard error; return its class and message on one line.
+
+    For the boundary of a run: whatever one run's files do costs that run, and the log says where it happened.
+    """
+    say("".join(traceback.format_exception(error)).rstrip())
+    message = " ".join(str(error).split())[:_LONGEST_MESSAGE]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def say(line: str) -> None:

@@ -55,9 +55,9 @@ def test_a_row_without_a_voxel_stays_and_is_said(tmp_path: Path, capsys: pytest.
     ("text", "reason"),
     [
         ("index\tname\n1\ta\n", "column hemisphere, network is missing \\(found: index, name\\)"),
-        ("index,name,hemisphere,network\n1,a,L,x\n", "tab-separated"),
+        ("index,name,hemisphere,network\n1,a,L,x\n", "with tabs between the columns"),
         (HEAD, "has no rows"),
-        ("", "cannot read the atlas table"),
+        ("", "is empty"),
         (HEAD + "1\ta\tL\tx\n1\tb\tL\tx\n", "index 1 stands in more than one row"),
         (HEAD + "1\ta\tL\tx\n2\ta\tL\tx\n", "name a stands in more than one row"),
         (HEAD + "0\ta\tL\tx\n", "whole number from 1 on, found 0"),

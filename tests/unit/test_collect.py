@@ -29,6 +29,12 @@ def run(tmp_path: Path, **settings: Any) -> pd.DataFrame:
     return pd.DataFrame(store.read(runs, "runs").to_pylist(), dtype=object)
 
 
+def wanted(tmp_path: Path, **settings: Any) -> pd.DataFrame:
+    """As `run`, without the rows of what the settings leave out."""
+    runs = run(tmp_path, **settings)
+    return runs[runs["status"] != "filtered"]
+
+
 def tree(tmp_path: Path, names: list[str] = NAMES, **settings: Any) -> Path:
     return Tree(**{"frames": 200, **settings}).write(tmp_path / "derivatives", names)
 
@@ -205,7 +211,7 @@ def test_single_echoes_give_way_to_the_combined_run(tmp_path: Path, capsys: pyte
 
 def test_a_single_echo_can_be_asked_for_and_takes_the_confounds_of_its_run(tmp_path: Path) -> None:
     tree(tmp_path, echoes=[None, "1", "2"], spaces=[(None, None)])
-    runs = run(tmp_path, filters={"bold": {"echo": 2}})
+    runs = wanted(tmp_path, filters={"bold": {"echo": 2}})
     assert list(runs["acquisition"]) == ["echo-2"] * 3
     row = runs.iloc[1]
     assert row["bold"] == "sub-02/func/sub-02_task-rest_echo-2_desc-preproc_bold.nii.gz"
@@ -263,10 +269,14 @@ def test_a_run_only_in_another_space_is_an_excluded_row(tmp_path: Path) -> None:
 
 def test_filters(tmp_path: Path) -> None:
     tree(tmp_path, tasks=["rest", "nback"], sessions=["1", "2"])
-    runs = run(tmp_path, tasks=["nback"], sessions=["2"], leave_out=["sub-01", "3"])
+    every = run(tmp_path, tasks=["nback"], sessions=["2"], leave_out=["sub-01", "3"])
+    runs = every[every["status"] != "filtered"]
     assert set(runs["task"]) == {"nback"}
     assert set(runs["session"]) == {"2"}
     assert set(runs["participant"]) == {"02", "03"}
+    left_out = every[every["status"] == "filtered"]
+    assert len(left_out) == 6
+    assert set(left_out["reason"]) == {"left out by tasks: nback", "left out by sessions: 2"}
 
 
 @pytest.mark.parametrize(

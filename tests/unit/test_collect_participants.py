@@ -28,6 +28,7 @@ def test_prefix_missing_values_and_kinds(tmp_path: Path) -> None:
     first, second = read(tmp_path, text)
     assert first == {
         "participant": "01", "session": None, "site": None, "family": None, "age_years": None, "sex": None,
+        "fd_mm_mean": None,
         "iq": None, "score": 2.0, "group": "control", "note": None,
     }  # fmt: skip
     assert (second["participant"], second["age_years"], second["sex"], second["site"]) == ("02", 89.0, "F", "01")
@@ -81,9 +82,9 @@ def test_participants_left_out_have_no_row(tmp_path: Path) -> None:
         ("participant_id\n01\nsub-01\n", "lists participants more than once: 01"),
         ("subject\tage\n01\t3\n", "has no column participant_id (there: age, subject)"),
         ("participant_id\tage\n", "has no rows"),
-        ("", "cannot read"),
+        ("", "is empty"),
         ("participant_id\tage\n01\t3\n\t4\n", "row 3 has no participant_id"),
-        ("participant_id,age\n01,3\n", "tabs between columns"),
+        ("participant_id,age\n01,3\n", "with tabs between the columns"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, told: str) -> None:
@@ -132,7 +133,7 @@ def test_another_kind_of_table_is_told_by_its_name(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("participant_id\tage\tparticipant\nsub-01\t20\t02\n", "column 'participant' would hide what participant_id"),
-        ("participant_id\tage\nsub-01\t20\t3\t4\n", "cannot read"),
+        ("participant_id\tage\nsub-01\t20\t3\t4\n", "line 2 has 4 fields, the header 2"),
     ],
 )
 def test_tables_that_would_shift_or_hide_values_are_refused(tmp_path: Path, text: str, message: str) -> None:

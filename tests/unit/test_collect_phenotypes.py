@@ -127,7 +127,7 @@ def test_strangers_are_left_out_and_said(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "a.csv").write_text("participant_id,x\n01,1\n77,2\n")
     rows = joined(tmp_path, ["01", "02"], {"table": "a.csv"})
     assert column(rows, "x") == [1, None]
-    assert "a.csv: not in this dataset, left out: 77" in capsys.readouterr().err
+    assert "a.csv: 1 row(s) not of this dataset, left out: 77" in capsys.readouterr().err
 
 
 def test_sessions_make_rows_where_there_were_none(tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ def test_filters_and_left_out_participants(tmp_path: Path) -> None:
     for name in ("1_a.txt", "1_b.txt", "2_a.txt"):
         (tmp_path / "data" / name).write_text(text(3, 2))
     runs = run(tmp_path, tmp_path / "data", "{participant}_{session}.txt", sessions=["a"], leave_out=["2"])
-    assert list(runs["participant"] + runs["session"]) == ["1a"]
+    assert list(runs["participant"] + runs["session"]) == ["1a", "1b"]
+    assert list(runs["reason"]) == [None, "left out by sessions: a"]
     with pytest.raises(InputError, match=r"sessions: 'c' matches no run \(there: a, b\)"):
         run(tmp_path, tmp_path / "data", "{participant}_{session}.txt", sessions=["c"])
 
@@ -166,4 +167,5 @@ def test_filters_by_the_fields_of_the_pattern(tmp_path: Path) -> None:
     for name in ("1_a.txt", "1_b.txt", "2_a.txt"):
         (tmp_path / "data" / name).write_text(text(3, 2))
     runs = run(tmp_path, tmp_path / "data", "{participant}_{session}.txt", filters={"bold": {"session": ["b", None]}})
-    assert list(runs["participant"] + runs["session"]) == ["1b"]
+    assert list(runs["participant"] + runs["session"]) == ["1a", "1b", "2a"]
+    assert list(runs["status"]) == ["filtered", "found", "filtered"]

@@ -59,11 +59,25 @@ def test_several_atlases_must_be_chosen(tmp_path: Path) -> None:
 
 
 def test_concatenated_runs_are_never_taken_beside_the_single_ones(tmp_path: Path) -> None:
-    tree(tmp_path, runs=[None, "1", "2"])
-    with pytest.raises(InputError, match=r"seems to be .*run-1.* and others in one; choose the single runs"):
-        run(tmp_path)
-    assert list(run(tmp_path, filters={"bold": {"run": "*"}})["run"]) == ["1", "2", "1", "2"]
-    assert list(run(tmp_path, filters={"bold": {"run": None}})["run"]) == [None, None]
+    XcpdTree(runs=["1", "2"], frames=100).write(tmp_path / "xcp_d", NAMES)
+    XcpdTree(runs=[None], frames=200).write(tmp_path / "xcp_d", NAMES)
+    XcpdTree(runs=[None], tasks=["nback"]).write(tmp_path / "xcp_d", NAMES)
+    runs = run(tmp_path)
+    assert list(runs["task"] + runs["run"].fillna("")) == ["nback", "rest", "rest1", "rest2"] * 2
+    assert list(runs["status"]) == ["found", "filtered", "found", "found"] * 2
+    assert "in one: the single runs are taken" in runs["reason"].iloc[1]
+    filtered = run(tmp_path, filters={"bold": {"run": "*"}})  # no filter removes a run without a row
+    assert list(filtered["status"]) == ["filtered", "filtered", "found", "found"] * 2
+    joined = run(tmp_path, filters={"bold": {"run": None}})
+    assert list(joined["status"]) == ["found", "found", "filtered", "filtered"] * 2
+
+
+def test_two_files_that_are_not_one_in_the_other_are_both_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree(tmp_path, runs=[None, "1", "2"])  # 200 frames are not 200 + 200
+    assert list(run(tmp_path)["status"]) == ["found"] * 6
+    assert "is not these in one: all are taken" in capsys.readouterr().err
 
 
 def test_repetition_time_from_the_settings_the_denoised_bold_or_nowhere(tmp_path: Path) -> None:

@@ -142,9 +142,7 @@ def test_the_minimum_coverage_is_a_setting(tmp_path: Path) -> None:
 def test_confounds_keep_numbers_and_leave_out_the_large_families(study: Study) -> None:
     gone = {name: np.zeros(N_FRAMES) for name in ("t_comp_cor_00", "c_comp_cor_01", "w_comp_cor_00", "edge_comp_09")}
     fd = np.r_[np.nan, np.arange(N_FRAMES - 1)]
-    study.add(
-        GOOD, confounds=confounds(study, framewise_displacement=fd, a_comp_cor_00=fd, word=["x"] * N_FRAMES, **gone)
-    )
+    study.add(GOOD, confounds=confounds(study, framewise_displacement=fd, a_comp_cor_00=fd, **gone))
     (row,) = study.run()
     assert sorted(row["confounds"]) == ["a_comp_cor_00", "framewise_displacement", "trans_x"]
     np.testing.assert_array_equal(row["confounds"]["framewise_displacement"], fd.astype(np.float32))
@@ -164,7 +162,7 @@ def test_missing_confounds_file_costs_the_run(study: Study) -> None:
 def test_empty_confounds_file_costs_the_run(study: Study) -> None:
     (study.root / "empty.tsv").write_bytes(b"")
     study.add(GOOD, confounds="empty.tsv")
-    assert "empty.tsv cannot be read" in failed(study)
+    assert "empty.tsv is empty" in failed(study)
 
 
 @pytest.mark.parametrize("keep", [0.02, 0.3, 0.9])
@@ -292,7 +290,7 @@ def test_truncated_mask(study: Study) -> None:
     path = write_nifti(study.root / "m.nii.gz", np.random.default_rng(0).random(SHAPE))
     path.write_bytes(path.read_bytes()[:-3000])
     study.add(GOOD, mask="m.nii.gz")
-    assert "brain mask m.nii.gz cannot be read" in failed(study)
+    assert "brain mask m.nii.gz is truncated" in failed(study)
 
 
 def test_empty_mask(study: Study) -> None:
@@ -363,10 +361,10 @@ def test_another_space_refuses_the_whole_call(study: Study, space: str | None) -
 def test_a_header_that_promises_more_than_the_file_holds(study: Study, name: str) -> None:
     path = write_nifti(study.root / "b.nii", paint(little_labels(), planted()))
     content = bytearray(path.read_bytes())
-    content[42:50] = np.array([30_000, 30_000, 30_000, 9], dtype="<i2").tobytes()
+    content[42:50] = np.array([200, 200, 200, 900], dtype="<i2").tobytes()
     (study.root / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
     study.add(name)
-    assert "0 of 9 volumes" in failed(study)
+    assert "0 of 900 volumes" in failed(study)
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,7 @@ def test_without_metadata_only_names_that_tell_the_mask_are_trusted(tmp_path: Pa
 def test_broken_metadata_costs_the_run(tmp_path: Path) -> None:
     path = write(tmp_path, made_up("21")[0], None)
     path.with_suffix(".json").write_text("{")
-    with pytest.raises(RunError, match=r"confounds metadata .* cannot be read"):
+    with pytest.raises(RunError, match=r"confounds metadata .* is not JSON"):
         read_confounds(path, N_FRAMES)
 
 

@@ -13,6 +13,7 @@ from boldtable.atlas.image import Floats, Labels, centroids, label_image, load_l
 from boldtable.atlas.table import COLUMNS, UNKNOWN_NETWORK, AtlasTable
 from boldtable.errors import InputError
 from boldtable.progress import say
+from boldtable.reading.tables import read_table
 
 REQUIRED = ("index", "name", "hemisphere", "network")
 POSITION = ("x_mm", "y_mm", "z_mm")
@@ -66,11 +67,12 @@ def read_parcels(path: Path) -> pd.DataFrame:
     An unknown hemisphere (``n/a``) becomes B, an unknown network ``unknown``. Raises `InputError`.
     """
     try:
-        rows = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        table = read_table(path, "\t")
     except FileNotFoundError:
         raise InputError(f"atlas table not found: {path}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the atlas table {path}: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise InputError(f"cannot read the atlas table {path}: {error.strerror}") from None
+    rows = pd.DataFrame(table.rows, columns=table.names, dtype=str)
     missing = [column for column in REQUIRED if column not in rows]
     if missing:
         raise InputError(

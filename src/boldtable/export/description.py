@@ -68,7 +68,7 @@ def description(dataset: Dataset, out: Path) -> dict[str, Any]:
 
 def readme(dataset: Dataset, n_runs: int, n_participants: int, min_coverage: float | None) -> str:
     """README.md."""
-    steps = operations(dataset.made["recipe"], None, min_coverage)
+    steps = operations(dataset.made["recipe"], None, min_coverage, None)
     return README.format(
         title=_title(dataset),
         version=dataset.made.get("version") or __version__,

@@ -23,7 +23,8 @@ def sidecar(run: Mapping[str, Any], row: Mapping[str, Any], made: Mapping[str, A
     """The metadata of one series: `run` is its row in ``runs``, `row` in ``tensors``, `made` the file's provenance."""
     recipe, tr_s = made["recipe"], row["tr_s"]
     empty = ~np.isfinite(row["signal"]).any(axis=0)
-    start_s = (recipe.get("dummy_frames") or 0) * run["tr_s"] if run["tr_s"] else None
+    n_dummy_frames = row.get("n_dummy_frames") or 0
+    start_s = n_dummy_frames * run["tr_s"] if run["tr_s"] else None
     about = {
         "Description": "Mean signal of the voxels of every parcel after cleaning: a row per frame, a column per parcel "
         f"of the atlas {made['atlas']}; n/a where a parcel is not covered.",
@@ -32,7 +33,7 @@ def sidecar(run: Mapping[str, Any], row: Mapping[str, Any], made: Mapping[str, A
         "StartTime": start_s,
         "Units": _UNITS.get(str(recipe.get("normalise")), "arbitrary"),
         "Sources": [f"bids:{SOURCE}:{run[name]}" for name in ("bold", "mask", "confounds") if run[name]],
-        "OrderOfOperations": list(operations(recipe, run["tr_s"], min_coverage)),
+        "OrderOfOperations": list(operations(recipe, run["tr_s"], min_coverage, n_dummy_frames)),
         "SoftwareFilters": _filters(recipe),
         "NuisanceParameters": recipe.get("confounds"),
         "CensoringCriteria": {
@@ -49,14 +50,21 @@ def sidecar(run: Mapping[str, Any], row: Mapping[str, Any], made: Mapping[str, A
     return {name: value for name, value in about.items() if value is not None}
 
 
-def operations(recipe: Recipe, native_tr_s: float | None, min_coverage: float | None) -> Iterator[str]:
-    """Yield each step that a recipe takes, in the order in which it is taken."""
+def operations(
+    recipe: Recipe, native_tr_s: float | None, min_coverage: float | None, n_dummy_frames: int | None
+) -> Iterator[str]:
+    """Yield each step that a recipe takes, in the order in which it is taken: with one run, or with any (None)."""
     covered = f"; parcels with less than {min_coverage:g} of their voxels covered are missing" if min_coverage else ""
     yield f"average of the voxels of each parcel inside the brain mask{covered}"
-    if recipe.get("dummy_frames"):
-        yield f"first {recipe['dummy_frames']} frames dropped"
+    automatic = recipe.get("dummy_frames") == "auto"
+    dropped = n_dummy_frames if automatic or n_dummy_frames is not None else recipe.get("dummy_frames")
+    if dropped:
+        yield f"first {dropped} frames dropped{' (flagged as non-steady-state)' if automatic else ''}"
+    elif automatic and n_dummy_frames is None:
+        yield "frames flagged as non-steady-state dropped"
     yield from _censoring(recipe)
-    yield "linear trend removed"
+    if recipe.get("detrend", True):
+        yield "linear trend removed"
     low, high = recipe.get("low_hz"), recipe.get("high_hz")
     if low is not None or high is not None:
         edges = f"{'0' if low is None else f'{low:g}'} to {'the highest' if high is None else f'{high:g}'} Hz"

@@ -45,11 +45,13 @@ class Cleaned:
     tr_s: float | None
 
 
-def denoise(signal: npt.NDArray[np.floating], confounds: Array, kept: Mask, tr_s: float | None, band: Band) -> Cleaned:
+def denoise(signal: npt.NDArray[np.floating], confounds: Array, kept: Mask, tr_s: float | None, band: Band,
+            trend: bool = True) -> Cleaned:  # fmt: skip
     """Interpolate, detrend, band-pass, regress and resample one run, in this order.
 
     1. Censored frames of signals and confounds are drawn linearly between kept neighbours (`interpolate`).
-    2. Mean and linear trend, fitted on kept frames, go from both.
+    2. Mean and, where `trend` is true, linear trend, fitted on kept frames, go from both; without `trend` and without
+       a high-pass the mean comes back at the end.
     3. The same zero-phase band-pass goes over both: filtering only the signals would let regression bring back
        what was filtered out (Hallquist et al. 2013; Lindquist et al. 2019).
     4. Confounds are regressed with weights from kept frames; on these the result is orthogonal to all of them.
@@ -63,11 +65,13 @@ def denoise(signal: npt.NDArray[np.floating], confounds: Array, kept: Mask, tr_s
         raise RunError("no frame left after censoring")
     live = _live(signal, kept)
     raw = signal[:, live].astype(np.float64)
-    values, nuisance = (_filtered(part, kept, tr_s, band) for part in (raw, confounds))
+    values, nuisance = (_filtered(part, kept, tr_s, band, trend) for part in (raw, confounds))
     basis = orthonormal(nuisance, kept, np.linalg.norm(_within(confounds, kept), axis=0))
     _check_freedom(basis.shape[1], confounds.shape[1], kept, tr_s, band)
     values = regress(values, basis, kept)
     emptied = _emptied(values, raw, kept)
+    if not trend and band.low_hz is None:
+        values += raw[kept].mean(axis=0)
     target = band.tr_s if band.tr_s is not None else tr_s
     if tr_s is not None and target is not None:
         values, marks = resample(values, tr_s, target), carry_marks(~kept, tr_s, target)
@@ -77,8 +81,9 @@ def denoise(signal: npt.NDArray[np.floating], confounds: Array, kept: Mask, tr_s
     return Cleaned(_spread(values, live), _mean(signal, kept), marks, target)
 
 
-def _filtered(values: Array, kept: Mask, tr_s: float | None, band: Band) -> Array:
-    values = detrend(interpolate(values, kept), kept)
+def _filtered(values: Array, kept: Mask, tr_s: float | None, band: Band, trend: bool) -> Array:
+    whole = interpolate(values, kept)
+    values = detrend(whole, kept) if trend else whole - whole[kept].mean(axis=0)
     if tr_s is None or (band.low_hz is None and band.high_hz is None):
         return values
     return bandpass(values, response(len(values), tr_s, band.low_hz, band.high_hz))

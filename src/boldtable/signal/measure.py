@@ -12,7 +12,8 @@ def tsnr(signal: npt.NDArray[np.floating]) -> float | None:
     """Return the median over parcels of mean ÷ standard deviation after linear detrending; None without signal.
 
     `signal` (frame, parcel) is unfiltered, in image units. Missing parcels and frames with missing values are left
-    out. A constant parcel has no ratio.
+    out. A constant parcel has no ratio. Series whose mean was taken out (most parcels have a mean below their standard
+    deviation) have none either: images are positive, and what is left of the mean says nothing.
     """
     present = np.isfinite(signal).any(axis=0)
     values = signal[:, present].astype(np.float64)
@@ -22,7 +23,9 @@ def tsnr(signal: npt.NDArray[np.floating]) -> float | None:
     std = detrend(values, np.ones(len(values), dtype=bool)).std(axis=0)
     mean = values.mean(axis=0)
     varies = std > 1e-7 * np.abs(mean)
-    return float(np.median(mean[varies] / std[varies])) if varies.any() else None
+    if not varies.any() or np.median(mean[varies] / std[varies]) < 1:
+        return None
+    return float(np.median(mean[varies] / std[varies]))
 
 
 def global_signal_share(signal: npt.NDArray[np.floating], kept: npt.NDArray[np.bool_]) -> float | None:

@@ -33,6 +33,7 @@ def _participants(_: int) -> list[tuple[str, pa.DataType]]:
     return [(n, _TEXT) for n in ("participant", "session", "site", "family")] + [
         ("age_years", _FLOAT),
         ("sex", _TEXT),
+        ("fd_mm_mean", _FLOAT),
     ]
 
 
@@ -47,8 +48,9 @@ def _parcels(size: int) -> list[tuple[str, pa.DataType]]:
 
 def _tensors(size: int) -> list[tuple[str, pa.DataType]]:
     return [
-        *_KEYS, ("tr_s", _FLOAT), ("n_frames", _INT), ("signal", pa.list_(vector(size))), ("mean", vector(size)),
-        ("std", vector(size)), ("coverage", vector(size)), ("interpolated", pa.list_(_BOOL)), *_OUTCOME,
+        *_KEYS, ("tr_s", _FLOAT), ("n_frames", _INT), ("n_dummy_frames", _INT), ("signal", pa.list_(vector(size))),
+        ("mean", vector(size)), ("std", vector(size)), ("coverage", vector(size)),
+        ("interpolated", pa.list_(_BOOL)), *_OUTCOME,
     ]  # fmt: skip
 
 
@@ -61,7 +63,7 @@ def _qc(_: int) -> list[tuple[str, pa.DataType]]:
         "minutes", "minutes_kept", "fd_mm_mean", "fd_mm_max", "fd_share_over", "dvars", "tsnr",
         "global_signal_share", "min_coverage",
     )  # fmt: skip
-    counts = ("n_frames", "n_empty_parcels", "n_spikes")
+    counts = ("n_frames", "n_dummy_frames", "n_empty_parcels", "n_spikes")
     return [
         *_KEYS, ("shard", _TEXT), ("tr_s", _FLOAT), *((name, _INT) for name in counts),
         *((name, _FLOAT) for name in measures), ("signal_sha256", _TEXT), ("keep", _BOOL),

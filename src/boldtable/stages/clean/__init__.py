@@ -1,8 +1,8 @@
 """clean: a shard of parcel signals × one recipe → denoised, band-passed, resampled, normalised tensors.
 
-Order of operations: 1. drop dummy frames; 2. mark frames to censor (FD, DVARS); 3. interpolate them; 4. detrend;
-5. band-pass signals and confounds alike; 6. regress confounds (fitted on kept frames); 7. resample to the target TR
-(anti-aliased); 8. record mean and std; 9. normalise.
+Order of operations: 1. drop non-steady-state and dummy frames; 2. mark frames to censor (FD, DVARS); 3. interpolate
+them; 4. detrend; 5. band-pass signals and confounds alike; 6. regress confounds (fitted on kept frames); 7. resample
+to the target TR (anti-aliased); 8. record mean and std; 9. normalise.
 """
 
 from __future__ import annotations

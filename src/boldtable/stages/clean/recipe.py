@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from boldtable import store
 from boldtable.errors import RunError
-from boldtable.signal import Band, Cleaned, censor, confounds, denoise
+from boldtable.signal import Band, Cleaned, censor, confounds, denoise, steady
 from boldtable.signal.normalise import robust, scaled_by, zscore
 from boldtable.stages.clean.settings import Clean
 
@@ -51,16 +51,34 @@ def cleaned_run(settings: Clean, row: Mapping[str, Any]) -> Cleaned:
     if tr_s is not None and not 0 < tr_s <= _LONGEST_TR_S:
         unit = " (milliseconds?)" if tr_s > _LONGEST_TR_S else ""
         raise RunError(f"TR is {tr_s:g} s{unit}; declare tr_s in collect")
-    signal = row["signal"][settings.dummy_frames :]
+    _check_nyquist(settings, tr_s)
     columns = _columns(settings, row)
-    kept = _kept(settings, signal, columns)
+    dummies = dummy_frames(settings, row)
+    signal = row["signal"][dummies:]
+    kept = _kept(settings, signal, columns, dummies)
     _check_minutes(settings, kept, tr_s)
     chosen = confounds.names(settings.confounds, columns, settings.components)
-    nuisance = confounds.design(chosen, columns, kept, settings.dummy_frames)
-    cleaned = denoise(signal, nuisance, kept, tr_s, band)
+    nuisance = confounds.design(chosen, columns, kept, dummies)
+    cleaned = denoise(signal, nuisance, kept, tr_s, band, settings.detrend)
     if cleaned.interpolated.all():
         raise RunError(f"no frame left after censoring at a TR of {cleaned.tr_s:g} s")
     return cleaned
+
+
+def dummy_frames(settings: Clean, row: Mapping[str, Any]) -> int:
+    """How many frames at the start of a run are dropped: those flagged as non-steady-state, or a fixed number."""
+    if settings.dummy_frames != "auto":
+        return settings.dummy_frames
+    return steady.leading(steady.flagged(row["confounds"] or {}, len(row["signal"])))
+
+
+def _check_nyquist(settings: Clean, tr_s: float | None) -> None:
+    """Refuse an upper edge that the run's repetition time cannot carry: the filter would let everything pass."""
+    if tr_s is not None and settings.high_hz is not None and settings.high_hz > 1 / (2 * tr_s):
+        raise RunError(
+            f"high_hz {settings.high_hz:g} is above the Nyquist frequency {1 / (2 * tr_s):.3g} Hz of a TR of "
+            f"{tr_s:g} s; lower it, or set it to null"
+        )
 
 
 def _tensor(settings: Clean, row: Mapping[str, Any], population: Population | None) -> dict[str, Any]:
@@ -79,6 +97,7 @@ def _tensor(settings: Clean, row: Mapping[str, Any], population: Population | No
     return {
         "tr_s": cleaned.tr_s,
         "n_frames": len(values),
+        "n_dummy_frames": dummy_frames(settings, row),
         "signal": values.astype(np.float32),
         "mean": cleaned.mean.astype(np.float32),
         "std": std.astype(np.float32),
@@ -123,16 +142,29 @@ def _limits(settings: Clean) -> list[tuple[str, float]]:
 
 
 def _kept(
-    settings: Clean, signal: npt.NDArray[np.float32], columns: Mapping[str, npt.NDArray[np.float32]]
+    settings: Clean, signal: npt.NDArray[np.float32], columns: Mapping[str, npt.NDArray[np.float32]], dummies: int
 ) -> npt.NDArray[np.bool_]:
-    """The frames to keep after the dummies: still enough, whole, and in stretches long enough, (frame,)."""
+    """The frames to keep after the dummies: steady, still enough, whole, and in stretches long enough, (frame,)."""
     if not len(signal):
-        raise RunError(f"no frame left after dropping {settings.dummy_frames} dummy frames")
+        raise RunError(f"no frame left after dropping {dummies} dummy frames")
     limits = dict(_limits(settings))
-    traces = {name: columns[name][settings.dummy_frames :] for name in limits}
+    traces = {name: columns[name][dummies:] for name in limits}
+    for name, trace in traces.items():
+        _check_trace(name, trace)
     kept = censor.mark(traces, limits, len(signal))
+    if settings.dummy_frames == "auto":
+        kept &= ~steady.flagged(columns, dummies + len(signal))[dummies:]
     kept = censor.mark_incomplete(signal, kept)
     return censor.drop_short(kept, settings.min_segment_frames)
+
+
+def _check_trace(name: str, trace: npt.NDArray[np.float32]) -> None:
+    """Refuse a trace with gaps: frames of unknown motion would pass every limit. The first has no predecessor."""
+    unknown = np.flatnonzero(~np.isfinite(trace))
+    if len(unknown) == len(trace):
+        raise RunError(f"confound {name} is n/a in every frame, so that it censors nothing; set its limit to null")
+    if len(unknown) and unknown[-1] > 0:
+        raise RunError(f"confound {name} is n/a at frame {unknown[-1]} after the dummies; set its limit to null")
 
 
 def _check_minutes(settings: Clean, kept: npt.NDArray[np.bool_], tr_s: float | None) -> None:

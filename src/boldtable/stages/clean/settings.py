@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from boldtable.settings import Settings
 
@@ -28,7 +28,17 @@ class Clean(Settings):
         description="For aCompCor: the first so many components, or fewer where half the variance takes fewer; null: "
         "all that fMRIPrep retained (half of the variance).",
     )
-    dummy_frames: int = Field(0, ge=0, description="Frames dropped at the start of every run.")
+    dummy_frames: Literal["auto"] | NonNegativeInt = Field(
+        "auto",
+        description="Frames dropped at the start of every run: a number, or auto for those that the confounds flag as "
+        "non-steady-state (flagged frames further on are censored). Quality control counts them and notes a start that "
+        "stands out without a flag.",
+    )
+    detrend: bool = Field(
+        True,
+        description="Take out the mean and linear trend of every run; false leaves the trend and, without a high-pass "
+        "(low_hz), the mean where they are.",
+    )
     fd_mm: float | None = Field(
         0.5, gt=0, description="Frames with a framewise displacement above this (mm) are censored; null: none."
     )

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
 from boldtable import store
 from boldtable.errors import InputError, SettingsError
 from boldtable.progress import say
+from boldtable.stages.collect.codes import standardise
+from boldtable.stages.collect.companions import missing
 from boldtable.stages.collect.files import bare, check_folder, check_outputs, examples, parallel
 from boldtable.stages.collect.fmriprep import index
 from boldtable.stages.collect.hdf5 import add_labels, index_hdf5
+from boldtable.stages.collect.joins import match_people, take_tr
 from boldtable.stages.collect.participants import Row, find_participants, participants_of, read_participants
 from boldtable.stages.collect.phenotypes import add_phenotypes
-from boldtable.stages.collect.record import Run, shards
-from boldtable.stages.collect.select import filtered, select
+from boldtable.stages.collect.record import Run, guarded, shards
+from boldtable.stages.collect.select import select
 from boldtable.stages.collect.series import index_series, read_lengths
+from boldtable.stages.collect.sessions import add_sessions
 from boldtable.stages.collect.settings import Collect
+from boldtable.stages.collect.stamps import digest
 from boldtable.stages.collect.timing import read_timing
-from boldtable.stages.collect.xcpd import index_xcpd, read_xcpd, refuse_concatenated
-
-_UNLABELLED = "not in participants.tsv: used for pretraining, left out of every task"
+from boldtable.stages.collect.xcpd import index_xcpd, leave_out_joined, read_xcpd
 
 
 def collect_dataset(settings: Collect, dataset: str, runs: Path, participants: Path) -> None:
@@ -32,9 +36,21 @@ def collect_dataset(settings: Collect, dataset: str, runs: Path, participants: P
         early = read_participants(settings, source) if source else None  # a bad table is told before hours of listing
         found = sorted(_find(settings), key=lambda one: one.keys)
         table = _people(settings, source, early, found)
+        take_tr(settings, found, table)
+        notes = [*standardise(table), *missing(settings.derivatives, found)]
     except (InputError, SettingsError) as error:
         raise type(error)(f"collect.{dataset}: {error}") from None  # a study has several datasets
-    _write(settings, dataset, found, runs, table, participants, source)
+    for note in notes:
+        say(f"collect: {dataset}: {note}")
+    found = parallel(partial(_digested, settings.derivatives), found, f"collect: fingerprint {settings.derivatives}")
+    _write(settings, dataset, found, runs, table, participants, source, notes)
+
+
+def _digested(derivatives: Path, run: Run) -> Run:
+    """The run with the digests of its files; those of a recording are those of its HDF5 file."""
+    if run.status == "found":
+        run.digests = {path: digest(derivatives / path.partition("#")[0]) for path in run.files}
+    return run
 
 
 def _people(settings: Collect, source: Path | None, early: list[Row] | None, found: list[Run]) -> list[Row]:
@@ -45,10 +61,10 @@ def _people(settings: Collect, source: Path | None, early: list[Row] | None, fou
         table = participants_of(names)
     else:
         table = read_participants(settings, source, names) if settings.ids != "exact" else early or []
-        _mark_unlabelled(found, table, source)
+        match_people(settings, found, table, source)
     if settings.layout == "hdf5":
         add_labels(settings, table, found, described=source is not None)
-    return add_phenotypes(settings, table)
+    return add_phenotypes(settings, add_sessions(settings, table, source))
 
 
 def _find(settings: Collect) -> list[Run]:
@@ -58,28 +74,11 @@ def _find(settings: Collect) -> list[Run]:
     if settings.layout == "hdf5":
         return select(settings, _leave_out(settings, index_hdf5(settings)))
     if settings.layout == "xcpd":
-        every = filtered(settings, _leave_out(settings, index_xcpd(settings.derivatives)))
-        refuse_concatenated(every)
-        return read_xcpd(settings, select(settings, every))
+        chosen = select(settings, _leave_out(settings, index_xcpd(settings.derivatives)))
+        return leave_out_joined(read_xcpd(settings, chosen))
     chosen = select(settings, _leave_out(settings, index(settings.derivatives)))
     read = partial(read_timing, settings.derivatives, tr_s=settings.tr_s, min_minutes=settings.min_minutes)
-    return parallel(read, chosen, f"collect: read headers of {settings.derivatives}")
-
-
-def _mark_unlabelled(found: list[Run], table: list[Row], source: Path) -> None:
-    """Note runs whose participant has no row; refuse a table that has none of them, for it is another dataset's."""
-    known = {row["participant"] for row in table}
-    unknown = [one for one in found if one.participant not in known]
-    if len(unknown) == len(found):
-        here, there = examples((one.participant for one in found), 3), examples(known, 3)
-        raise InputError(
-            f"{source} has none of the participants found ({here}; it has {there}); correct participant_id"
-        )
-    for one in unknown:
-        if one.status == "found":
-            one.reason = _UNLABELLED
-    if unknown:
-        say(f"collect: not in {source.name}: {examples(one.participant for one in unknown)}")
+    return parallel(guarded(read), chosen, f"collect: read headers of {settings.derivatives}")
 
 
 def _leave_out(settings: Collect, found: list[Run]) -> list[Run]:
@@ -89,6 +88,8 @@ def _leave_out(settings: Collect, found: list[Run]) -> list[Run]:
     if unknown:
         say(f"collect: leave_out names participants without runs in {settings.derivatives}: {examples(unknown)}")
     left = [one for one in found if one.participant not in names]
+    if len(left) < len(found):
+        say(f"collect: leave_out: {len(found) - len(left)} run(s) of {examples(names - unknown)}")
     if not left:
         raise InputError(f"no run is left in {settings.derivatives}: 'leave_out' names every participant")
     return left
@@ -102,16 +103,18 @@ def _write(
     table: list[Row],
     participants: Path,
     source: Path | None,
+    notes: list[str],
 ) -> None:
-    shard = shards((one.participant for one in found), settings.shard_size)
+    shard = shards((one.participant for one in found), settings.people_per_shard)
     rows = [one.row(dataset, shard[one.participant]) for one in found]
     inputs = [source, settings.filters, *(one.table for one in settings.phenotypes)]
     files = [path for path in inputs if isinstance(path, Path)]
-    provenance = store.Provenance("collect", settings, files, dataset=dataset)
+    provenance = store.Provenance("collect", settings, files, dataset=dataset, notes=notes)
     store.write(participants, "participants", table, provenance)
     store.write(runs, "runs", rows, provenance)
-    excluded = sum(one.status == "excluded" for one in found)
+    counts = Counter(one.status for one in found)
+    left_out = f", {counts['filtered']} left out by the settings" if counts["filtered"] else ""
     say(
-        f"collect: {dataset}: {len(found) - excluded} runs of {len(shard)} participants in "
-        f"{len(set(shard.values()))} shards, {excluded} runs excluded"
+        f"collect: {dataset}: {counts['found']} runs of {len(shard)} participants in "
+        f"{len(set(shard.values()))} shards, {counts['excluded']} runs excluded{left_out}"
     )

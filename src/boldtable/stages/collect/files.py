@@ -19,6 +19,13 @@ R = TypeVar("R")
 _THREADS = 8
 
 
+def examples(values: Iterable[str], most: int = 5) -> str:
+    """The first few of the values, sorted, such as ``01, 02, 03 and 45 more``."""
+    names = sorted(set(values))
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def stamp(entry: os.DirEntry[str]) -> tuple[int, int] | None:
     """Return (size, mtime_ns) of a file, following links; None where the link leads nowhere."""
     try:
@@ -68,10 +75,3 @@ def check_outputs(derivatives: Path, *outputs: Path) -> None:
                 pass
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from None
-
-
-def examples(values: Iterable[str], most: int = 5) -> str:
-    """The first few of the values, sorted, such as ``01, 02, 03 and 45 more``."""
-    names = sorted(set(values))
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

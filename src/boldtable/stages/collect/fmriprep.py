@@ -17,7 +17,7 @@ from boldtable.stages.collect.tree import (
     Names,
     acquisition,
     by_specificity,
-    described,
+    entities_of,
     index_tree,
     space,
 )
@@ -47,7 +47,7 @@ def _matters(suffix: str, extension: str, entities: dict[str, str]) -> bool:
         return (extension in _IMAGES and description == "preproc") or extension == ".json"
     if suffix == "mask":
         return extension in _IMAGES and description == "brain"
-    return suffix in _CONFOUNDS and extension == ".tsv" and description == "confounds"
+    return suffix in _CONFOUNDS and extension in (".tsv", ".json") and description == "confounds"
 
 
 def _runs(files: list[File], above: list[File]) -> list[Run]:
@@ -58,11 +58,12 @@ def _runs(files: list[File], above: list[File]) -> list[Run]:
     whose entities the BOLD has as well (the BIDS inheritance principle).
     """
     masks = {file.names("desc"): file for file in files if file.suffix == "mask"}
-    confounds = {file.names("desc"): file for file in files if file.suffix == "regressors"}
-    confounds |= {file.names("desc"): file for file in files if file.suffix == "timeseries"}
-    jsons = by_specificity([file for file in files if file.extension == ".json"]) + above
+    tables = [file for suffix in reversed(_CONFOUNDS) for file in files if file.suffix == suffix]
+    confounds = {file.names("desc"): file for file in tables if file.extension == ".tsv"}
+    described = {file.path for file in tables if file.extension == ".json"}
+    jsons = by_specificity([file for file in files if file.extension == ".json" and file.suffix == "bold"]) + above
     return [
-        _run(bold, _companion(masks, bold, "desc"), _companion(confounds, bold, *VARIANT), jsons)
+        _run(bold, _companion(masks, bold, "desc"), _companion(confounds, bold, *VARIANT), described, jsons)
         for bold in files
         if bold.suffix == "bold" and bold.extension in _IMAGES
     ]
@@ -72,8 +73,9 @@ def _companion(there: Mapping[Names, File], bold: File, *but: str) -> File | Non
     return there.get(bold.names(*but)) or there.get(bold.names(*but, "echo"))
 
 
-def _run(bold: File, mask: File | None, confounds: File | None, jsons: list[File]) -> Run:
+def _run(bold: File, mask: File | None, confounds: File | None, described: set[str], jsons: list[File]) -> Run:
     names, entities = bold.names(), bold.entities
+    metadata = confounds.path.removesuffix(".tsv") + ".json" if confounds else None
     sidecars = tuple(file.path for file in jsons if file.names() <= names)
     return Run(
         participant=entities.get("sub", ""),
@@ -88,5 +90,6 @@ def _run(bold: File, mask: File | None, confounds: File | None, jsons: list[File
         confounds=confounds.path if confounds else None,
         stamps={file.path: file.stamp for file in (bold, mask, confounds) if file},
         sidecars=sidecars,
-        entities=described(bold),
+        metadata=metadata if metadata in described else None,
+        entities=entities_of(bold),
     ).check_links()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from boldtable.errors import InputError
 from boldtable.stages.collect.files import bare
@@ -36,6 +37,25 @@ def canonical(identifier: str, rule: str) -> str:
     but the number at its end ('number', without leading zeros; an identifier without a number stays as it is).
     """
     return _RULES[rule](bare(identifier, "sub-"))
+
+
+def remedy(unmatched: Iterable[str], spare: Iterable[str], rule: str) -> str | None:
+    """How identifiers that match nobody would match under a looser rule; None where no rule finds any of them.
+
+    `unmatched` are participants, `spare` identifiers of a table that mean nobody by `rule`.
+    """
+    names, written = sorted(set(unmatched)), sorted(set(spare))
+    for other in list(_RULES)[list(_RULES).index(rule) + 1 :]:
+        with suppress(InputError):  # the rule would take two participants for one
+            match = matcher(names, other, "")
+            pairs = {name: label for label in written if (name := match(label)) is not None}
+            if pairs:
+                example = min(pairs)
+                return (
+                    f"with ids: {other}, {len(pairs)} of them would match (such as {pairs[example]} for {example}); "
+                    f"set ids: {other}, or ids: {rule} to leave it at that"
+                )
+    return None
 
 
 def matcher(known: Iterable[str], rule: str, what: str) -> Callable[[str], str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,21 @@ from boldtable.errors import InputError, nearest
 from boldtable.stages.collect.files import bare, examples
 from boldtable.stages.collect.ids import matcher
 from boldtable.stages.collect.settings import Collect
-from boldtable.stages.collect.tables import Columns, Missing, as_ages, as_label, as_numbers, as_text, read_table
+from boldtable.stages.collect.tables import (
+    Columns,
+    Missing,
+    as_ages,
+    as_label,
+    as_motion,
+    as_numbers,
+    as_text,
+    read_table,
+)
 
 _NAME = "participants.tsv"
 _LEVELS_ABOVE = 2  # <bids>/derivatives/fmriprep lies two folders below <bids>/participants.tsv
-STANDARD = {"site": "site", "family": "family", "age_years": "age", "sex": "sex"}  # column: setting that names it
+# Standard column: setting that names where it comes from.
+STANDARD = {"site": "site", "family": "family", "age_years": "age", "sex": "sex", "fd_mm_mean": "motion"}
 
 Row = dict[str, Any]
 
@@ -63,14 +73,23 @@ def standard_columns(settings: Collect, path: Path, participants: list[str], col
     """The standard columns in front of all others, each in its kind."""
     nothing: list[Any] = [None] * len(participants)
     source = _standard(settings, path, columns)
-    result = {name: as_text(columns[source[name]]) if name in source else nothing for name in STANDARD}
-    if "age_years" in source:
-        result["age_years"] = as_ages(path, participants, columns[source["age_years"]])
+    result = dict.fromkeys(STANDARD, nothing)
+    result |= {name: standard_kind(name, path, participants, columns[source[name]]) for name in source}
     used = set(source.values())
     hidden = sorted({"participant", "session"} & columns.keys())
     if hidden:
         raise InputError(f"{path}: column '{hidden[0]}' would hide what {hidden[0]}_id says; rename it")
-    return result | {name: as_numbers(values) for name, values in columns.items() if name not in used}
+    others = {name: values for name, values in columns.items() if name not in used}
+    return result | {name: as_numbers(values) for name, values in others.items()}
+
+
+def standard_kind(name: str, path: Path, participants: Sequence[str], values: Sequence[Any]) -> list[Any]:
+    """The values of a standard column in its kind: age in years, motion in mm, else text."""
+    if name == "age_years":
+        return list(as_ages(path, participants, values))
+    if name == "fd_mm_mean":
+        return list(as_motion(path, participants, values))
+    return list(as_text(values))
 
 
 def participants_of(names: Iterable[str]) -> list[Row]:
@@ -116,7 +135,7 @@ def _standard(settings: Collect, path: Path, columns: Columns) -> dict[str, str]
     """
     found = {}
     for name, setting in STANDARD.items():
-        wanted: str = getattr(settings, setting)
+        wanted: str = getattr(settings, setting) or name
         if wanted in columns:
             if name in columns and name != wanted:
                 raise InputError(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from boldtable.errors import InputError, nearest
 from boldtable.progress import say
 from boldtable.stages.collect.files import bare, examples
-from boldtable.stages.collect.ids import matcher
-from boldtable.stages.collect.participants import STANDARD, Row, refuse_duplicates
+from boldtable.stages.collect.ids import matcher, remedy
+from boldtable.stages.collect.participants import STANDARD, Row, refuse_duplicates, standard_kind
 from boldtable.stages.collect.settings import Collect, Phenotypes
-from boldtable.stages.collect.tables import Columns, Missing, as_ages, as_label, as_numbers, as_text, read_table
+from boldtable.stages.collect.tables import Columns, Missing, as_label, as_numbers, read_table
 
 _KEYS = ("participant", "session")
 
@@ -40,7 +41,8 @@ def add_phenotypes(settings: Collect, rows: list[Row]) -> list[Row]:
         return rows
     people = {row["participant"] for row in rows}
     tables = [_read(settings, one, people) for one in settings.phenotypes]
-    rows = _by_session(rows, [table for table in tables if any(table.sessions)])
+    visits = [zip(table.participants, table.sessions, strict=True) for table in tables if any(table.sessions)]
+    rows = by_session(rows, chain.from_iterable(visits))
     for table in tables:
         join(table, rows)
     return sorted(rows, key=lambda row: (row["participant"], row["session"] or ""))
@@ -91,8 +93,18 @@ def _check_people(
         )
     known = [(key, label) for *key, label in zip(participants, sessions, labels, strict=True) if key[0] is not None]
     refuse_duplicates(one.table, [(str(key[0]), key[1]) for key, _ in known], [label for _, label in known])
+    without = people - {str(key[0]) for key, _ in known}
+    _refuse_half(one, without, strangers)
+    say(f"collect: {one.table}: {len(people) - len(without)} of {len(people)} participants have a row")
     if strangers:
-        say(f"collect: {one.table}: not in this dataset, left out: {examples(strangers)}")
+        say(f"collect: {one.table}: {len(strangers)} row(s) not of this dataset, left out: {examples(strangers)}")
+
+
+def _refuse_half(one: Phenotypes, without: set[str], strangers: list[str]) -> None:
+    """Raise `InputError` where participants without a row would have one by a looser rule than the one by default."""
+    way = remedy(without, strangers, one.ids) if "ids" not in one.model_fields_set else None
+    if way:
+        raise InputError(f"{one.table} has no row of {len(without)} participants ({examples(without, 3)}), but {way}")
 
 
 def _taken(one: Phenotypes, columns: Columns, labels: list[str]) -> Columns:
@@ -113,18 +125,17 @@ def _taken(one: Phenotypes, columns: Columns, labels: list[str]) -> Columns:
 
 
 def _kind(path: Path, name: str, labels: list[str], values: list[object]) -> list[object]:
-    if name == "age_years":
-        return list(as_ages(path, labels, values))
-    return list(as_text(values)) if name in STANDARD else as_numbers(values)
+    if name in STANDARD:
+        return standard_kind(name, path, labels, values)
+    return as_numbers(values)
 
 
-def _by_session(rows: list[Row], tables: list[Table]) -> list[Row]:
-    """Rows without a session are copied for each session that the tables have of their participant."""
+def by_session(rows: list[Row], visits: Iterable[tuple[str | None, str | None]]) -> list[Row]:
+    """The rows, those without a session copied for each of their participant's `visits` (participant, session)."""
     sessions: dict[str | None, set[str]] = defaultdict(set)
-    for table in tables:
-        for participant, session in zip(table.participants, table.sessions, strict=True):
-            if session is not None:
-                sessions[participant].add(session)
+    for participant, session in visits:
+        if session is not None:
+            sessions[participant].add(session)
     result = []
     for row in rows:
         there = sessions[row["participant"]] if row["session"] is None else set()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from boldtable import store
+from boldtable.errors import RunError
+from boldtable.progress import log_fault
 
 
 @dataclass
@@ -15,9 +17,10 @@ class Run:
     """A run on its way into the `runs` table: a row of the table plus what is needed to fill it in.
 
     `stamps` maps each file's path relative to the dataset to its (size, mtime_ns), or to None for a broken link.
-    `sidecars` are the JSON files whose metadata the run inherits, nearest first. `entities` are all BIDS entities of
-    its file, by their short names, for the filters; `atlas` is the parcellation of a ready series, and `gaps` says that
-    frames were taken out of it.
+    `sidecars` are the JSON files whose metadata the run inherits, nearest first; `metadata` the one beside its
+    confounds. `digests` maps the path of every file that a number depends on to what `stamps.digest` says of its
+    content. `entities` are all BIDS entities of its file, by their short names, for the filters; `atlas` is the
+    parcellation of a ready series, and `gaps` says that frames were taken out of it.
     """
 
     participant: str
@@ -37,6 +40,8 @@ class Run:
     reason: str | None = None
     stamps: dict[str, tuple[int, int] | None] = field(default_factory=dict)
     sidecars: tuple[str, ...] = ()
+    metadata: str | None = None
+    digests: dict[str, str] = field(default_factory=dict)
     entities: dict[str, str] = field(default_factory=dict)
     gaps: bool = False
 
@@ -56,6 +61,17 @@ class Run:
             self.status, self.reason = "excluded", reason
         return self
 
+    def leave_out(self, reason: str) -> Self:
+        """Mark the run as not wanted, whatever else is said of it: the settings or a better file stand against it."""
+        self.status, self.reason = "filtered", reason
+        return self
+
+    @property
+    def files(self) -> list[str]:
+        """Every file that a number of this run depends on, relative to the dataset."""
+        named = (self.bold, self.mask, self.confounds, self.metadata, *self.sidecars)
+        return [path for path in named if path]
+
     def check_links(self) -> Self:
         """Exclude a run of which a file is only a broken link, as in a DataLad dataset before ``datalad get``."""
         broken = [path for path, found in self.stamps.items() if found is None]
@@ -72,11 +88,30 @@ class Run:
     def fingerprint(self, dataset: str) -> str:
         """A sha256 over all that later stages take from this run.
 
-        Keys, paths, sizes and modification times of the files, repetition time, frames and status: repairing a file
-        changes it, adding another participant or moving the whole dataset does not.
+        Keys, paths and contents of the files, repetition time, frames and status: repairing a file changes it, also
+        where its size and time are kept; adding another participant or moving the whole dataset does not.
         """
-        files = [(path, self.stamps.get(path)) for path in (self.bold, self.mask, self.confounds) if path]
+        files = [(path, self.digests.get(path)) for path in self.files]
         return store.sha256_json([dataset, self.keys, files, self.tr_s, self.n_frames, self.status])
+
+
+def guarded(work: Callable[[Run], Run]) -> Callable[[Run], Run]:
+    """Return `work` with a boundary: whatever the files of a run raise excludes that run, and no other.
+
+    Interruption and lack of memory go through: they are not the run's.
+    """
+
+    def safe(run: Run) -> Run:
+        try:
+            return work(run)
+        except MemoryError:
+            raise
+        except RunError as error:
+            return run.exclude(str(error))
+        except Exception as error:  # noqa: BLE001 - the boundary of a run
+            return run.exclude(f"{run.bold} cannot be read: {log_fault(error)}")
+
+    return safe
 
 
 def shards(participants: Iterable[str], size: int) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 from boldtable.errors import InputError, nearest
@@ -20,17 +20,20 @@ _RENDERINGS = {"atlas": "atlases", "space": "spaces", "resolution": "resolutions
 def select(settings: Collect, runs: list[Run]) -> list[Run]:
     """Apply the filters and keep one rendering of each run.
 
-    A run that has BOLD only in other spaces or resolutions than the wanted ones stays as an excluded row. Raises
+    A run that has BOLD only in other spaces or resolutions than the wanted ones stays as an excluded row, and one that
+    the filters, tasks or sessions leave out as a filtered row. Raises
     `InputError` where a filter matches nothing, and where several atlases, spaces or resolutions are left, or several
     echoes of one run.
     """
-    runs = filtered(settings, runs)
+    every = runs
+    runs = _filtered(settings, runs)
     found = [run for run in runs if run.bold]
     nothing = [run for run in runs if not run.bold]
     found = _keep(found, "tasks", settings.tasks, lambda run: run.task)
     found = _keep(found, "sessions", settings.sessions, lambda run: run.session)
     if runs and not found:
         raise InputError("no run is left: no run has both a task of 'tasks' and a session of 'sessions'")
+    nothing += _left_out(every, [*nothing, *found])
     found = _one_echo(found)
     left = found
     for name in _RENDERINGS:
@@ -41,7 +44,16 @@ def select(settings: Collect, runs: list[Run]) -> list[Run]:
     return nothing + [_one(settings, group) for group in groups.values()]
 
 
-def filtered(settings: Collect, runs: list[Run]) -> list[Run]:
+def _left_out(every: list[Run], left: list[Run]) -> list[Run]:
+    """A row for each run of which no rendering is left, with the setting that left it out; says how many there are."""
+    there = {run.keys for run in left}
+    gone = {run.keys: run for run in reversed(every) if run.keys not in there}
+    for reason, n in sorted(Counter(run.reason for run in gone.values()).items(), key=str):
+        say(f"collect: {n} run(s) {reason}")
+    return list(gone.values())
+
+
+def _filtered(settings: Collect, runs: list[Run]) -> list[Run]:
     """The runs that pass every entity filter; a filter that leaves none is an error, for it may be a slip.
 
     Of participants without any run only the name is known: only a filter on the participant concerns them.
@@ -50,14 +62,20 @@ def filtered(settings: Collect, runs: list[Run]) -> list[Run]:
     nothing = [run for run in runs if not run.bold]
     for name, (values, regex) in entity_filters(read_filters(settings.filters)).items():
         left = [run for run in found if matches(name, values, regex, run.entities)]
+        wanted = ", ".join("null" if value is None else str(value) for value in values)
         if found and not left:
             there = {run.entities[ENTITIES[name]] for run in found if ENTITIES[name] in run.entities}
-            wanted = ", ".join("null" if value is None else str(value) for value in values)
             known = f"there: {examples(there, 10)}" if there else "no file has this entity"
             raise InputError(f"filters: no run is left with {name} {wanted} ({known}); correct 'filters'")
+        for run in found:
+            if not matches(name, values, regex, run.entities):
+                run.leave_out(f"left out by filters: {name} {wanted}")
         found = left
         if name == "subject":
-            nothing = [run for run in nothing if matches(name, values, regex, {"sub": run.participant})]
+            others = [run for run in nothing if not matches(name, values, regex, {"sub": run.participant})]
+            for run in others:
+                run.leave_out(f"left out by filters: {name} {wanted}")
+            nothing = [run for run in nothing if run not in others]
     return nothing + found
 
 
@@ -69,6 +87,9 @@ def _keep(runs: list[Run], name: str, wanted: list[str] | None, value: Callable[
     for one in wanted:
         if one not in known:
             raise _unmatched(name, one, known)
+    for run in runs:
+        if value(run) not in wanted:
+            run.leave_out(f"left out by {name}: {', '.join(wanted)}")
     return [run for run in runs if value(run) in wanted]
 
 

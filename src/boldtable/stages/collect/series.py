@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from boldtable.errors import InputError, RunError, SettingsError, nearest
+from boldtable.reading.bounded import read_bytes, read_start
 from boldtable.stages.collect.files import bare, examples, parallel, stamp
-from boldtable.stages.collect.record import Run
+from boldtable.stages.collect.record import Run, guarded
 from boldtable.stages.collect.settings import Collect
-from boldtable.stages.collect.timing import check_length
+from boldtable.stages.collect.timing import check_length, stated_tr
 from boldtable.stages.collect.tree import Stamp
 
-UNREADABLE = (OSError, EOFError, zlib.error, ValueError)  # what a damaged text, npy or gzip file raises
+UNREADABLE = (OSError, EOFError, zlib.error, ValueError, InputError)  # what a damaged text, npy or gzip file raises
 FIELDS = ("participant", "session", "task", "run", "acquisition")
 PREFIXES = {"participant": "sub-", "session": "ses-", "task": "task-", "run": "run-", "acquisition": "acq-"}
 _TEXT = (".txt", ".tsv", ".csv", ".1d")
+_NPY_HEADER_BYTES = 16_384
 _COUNTED = 8  # columns from which on a line 0, 1, 2, ... is taken for a header and not for a frame
 
 
@@ -37,19 +39,30 @@ def index_series(settings: Collect) -> list[Run]:
         raise SettingsError("pattern: required for layout 'series', such as 'sub-{participant}_timeseries.tsv'")
     matches = compile_pattern(settings.pattern).fullmatch
     runs, others = [], []
-    for path, entry in walk(settings.derivatives, ""):
+    listed = dict(walk(settings.derivatives, ""))
+    for path, entry in listed.items():
         match = matches(path)
         if match is None:
             others.append(path)
             continue
         labels = {field: bare(value, PREFIXES[field]) for field, value in match.groupdict().items()}
-        runs.append(labelled_run(labels, path, stamp(entry)))
+        run = labelled_run(labels, path, stamp(entry))
+        beside = f"{_stem(path)}.json"
+        run.sidecars = (beside,) if beside in listed and beside != path else ()
+        runs.append(run)
     if not runs and others:
         raise InputError(
             f"pattern '{settings.pattern}' matches no file below {settings.derivatives}; there: {examples(others, 3)}"
         )
     _check_unique(runs)
     return runs
+
+
+def _stem(path: str) -> str:
+    """The path without the ending that says what kind of table it is."""
+    plain = path.removesuffix(".gz")
+    ending = next((end for end in (*_TEXT, ".npy") if plain.lower().endswith(end)), "")
+    return plain.removesuffix(plain[len(plain) - len(ending) :]) if ending else plain
 
 
 def labelled_run(labels: Mapping[str, str], bold: str, size: Stamp) -> Run:
@@ -121,7 +134,7 @@ def walk(folder: Path, relative: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 def read_lengths(settings: Collect, runs: list[Run]) -> list[Run]:
     """Fill in `n_frames` of each run from its file's shape, `tr_s` from the settings, or exclude it."""
-    return parallel(partial(_read_length, settings), runs, f"collect: read {settings.derivatives}")
+    return parallel(guarded(partial(_read_length, settings)), runs, f"collect: read {settings.derivatives}")
 
 
 def _read_length(settings: Collect, run: Run) -> Run:
@@ -131,22 +144,31 @@ def _read_length(settings: Collect, run: Run) -> Run:
         run.n_frames = count_frames(settings.derivatives / run.bold, settings.orientation == "frame_parcel")
     except (RunError, *UNREADABLE) as error:
         return run.exclude(f"cannot read the series: {' '.join(str(error).split())}")
-    run.tr_s = settings.tr_s
+    run.tr_s = settings.tr_s if settings.tr_s is not None else stated_tr(settings.derivatives, run)
     return check_length(run, settings.min_minutes)
 
 
 def count_frames(path: Path, frames_are_rows: bool) -> int:
-    """Number of frames of a text or npy file, plain or gzipped; of text only as much is read as that takes."""
+    """Number of frames of a text or npy file, plain or gzipped; of an npy file only the header is read."""
     name = path.name.lower().removesuffix(".gz")
-    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-        if name.endswith(".npy"):
-            shape = np.load(file, allow_pickle=False).shape
-            if len(shape) != 2:
-                raise RunError(f"{len(shape)} dimensions instead of 2")
-            return int(shape[0 if frames_are_rows else 1])
-        if not name.endswith(_TEXT):
-            raise RunError(f"'{Path(path.name.removesuffix('.gz')).suffix}' is none of {', '.join([*_TEXT, '.npy'])}")
-        return _text_frames(file, frames_are_rows)
+    if name.endswith(".npy"):
+        shape = _npy_shape(BytesIO(read_start(path, _NPY_HEADER_BYTES)))
+        if len(shape) != 2:
+            raise RunError(f"{len(shape)} dimensions instead of 2")
+        return shape[0 if frames_are_rows else 1]
+    if not name.endswith(_TEXT):
+        raise RunError(f"'{Path(path.name.removesuffix('.gz')).suffix}' is none of {', '.join([*_TEXT, '.npy'])}")
+    return _text_frames(BytesIO(read_bytes(path)), frames_are_rows)
+
+
+def _npy_shape(file: BytesIO) -> tuple[int, ...]:
+    """The shape that the header of an npy file declares; the values are not read."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.kind not in "fiu":
+        raise RunError(f"it holds {dtype} values, no numbers")
+    return tuple(int(size) for size in shape)
 
 
 def _text_frames(file: Iterable[bytes], frames_are_rows: bool) -> int:

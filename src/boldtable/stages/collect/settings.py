@@ -61,8 +61,13 @@ class Collect(Settings):
         None,
         gt=0,
         le=60,
-        description="Repetition time (s) of every run, whatever the files say; read from the files when null; "
-        "for 'series' and 'hdf5' null means unknown.",
+        description="Repetition time (s) of every run, whatever the files say; read from the files when null (for "
+        "'series' from the JSON file beside each). Unknown where nothing says it.",
+    )
+    tr_column: str | None = Field(
+        None,
+        description="Column of the participants (or of a phenotype or sessions table) that holds the repetition time "
+        "(s) of their runs, for datasets of several sites; it overrules the files.",
     )
     filters: Path | dict[str, Any] | None = Field(
         None,
@@ -90,6 +95,12 @@ class Collect(Settings):
     family: str = Field("family", description="Column of participants.tsv that holds the family.")
     age: str = Field("age", description="Column of participants.tsv that holds the age in years.")
     sex: str = Field("sex", description="Column of participants.tsv that holds the sex.")
+    motion: str | None = Field(
+        None,
+        description="Column of participants.tsv that holds a published mean framewise displacement (mm), such as "
+        "func_mean_fd. It counts where a run has no confounds to take it from: for the thresholds of qc, QC-FC, the "
+        "nuisance row and as fd_mm_mean among the confounds of a task.",
+    )
     ids: IdRule = Field(
         "exact",
         description="How participant_id is compared with the folders, always without 'sub-': exact; padding (12 is "
@@ -109,7 +120,24 @@ class Collect(Settings):
         "codes).",
     )
     min_minutes: float = Field(2.0, ge=0, description="Shorter runs are excluded (minutes).")
-    shard_size: int = Field(32, ge=1, description="Participants per shard, at most on average; a shard is one job.")
+    shard_size: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="Participants per shard, at most on average; a shard is one job. null: 32 where images are read, "
+        "256 for ready parcel series.",
+    )
+
+    @property
+    def people_per_shard(self) -> int:
+        """Participants per shard."""
+        return self.shard_size or (32 if self.layout == "fmriprep" else 256)
+
+    @model_validator(mode="after")
+    def _one_tr(self) -> Self:
+        if self.tr_s is not None and self.tr_column is not None:
+            raise ValueError("tr_s and tr_column both say the repetition time: give one of them")
+        return self
 
     @model_validator(mode="after")
     def _filters_are_understood(self) -> Self:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import datetime
 import math
 import re
-import warnings
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from boldtable.errors import InputError
 from boldtable.progress import say
+from boldtable.reading import tables
 from boldtable.stages.collect.files import examples
 
 _MISSING = ("n/a", "N/A", "", "NA", "NaN", "nan")  # BIDS writes n/a; the others come from R and pandas
@@ -71,24 +70,13 @@ def read_table(path: Path, missing: Missing, otherwise: str | None = None) -> Co
 
 
 def _text(path: Path, separator: str) -> Columns:
-    how: dict[str, Any] = {"sep": separator, "dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
     try:
-        # Under a header pandas would rename the second of two columns of one name in silence.
-        given: pd.DataFrame = pd.read_csv(path, header=None, nrows=1, **how)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
-            table: pd.DataFrame = pd.read_csv(path, index_col=False, **how)
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text; save it again as UTF-8") from None
+        table = tables.read_table(path, separator)
     except FileNotFoundError:
         raise InputError(f"table not found: {path}; correct its path in the config") from None
-    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, OSError, EOFError) as error:
-        what = "tabs" if separator == "\t" else "commas"
-        raise InputError(f"cannot read {path}: {_one_line(error)}; save it as a table separated by {what}") from None
-    table = table.fillna("").map(str.strip)
-    table.columns = [str(name).strip() for name in table.columns]
-    _refuse_twins(path, [str(name).strip() for name in given.iloc[0]])
-    return {str(name): table[name].tolist() for name in table}
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {_one_line(error)}; allow reading it") from None
+    return {name: [cell.strip() for cell in table.column(place)] for place, name in enumerate(table.names)}
 
 
 def _parquet(path: Path) -> Columns:
@@ -169,6 +157,20 @@ def as_ages(path: Path, participants: Sequence[str], values: Sequence[Any]) -> l
     if odd:
         say(f"collect: {path}: {len(odd)} ages are no numbers and taken as missing: {examples(odd, 3)}")
     return ages
+
+
+def as_motion(path: Path, participants: Sequence[str], values: Sequence[Any]) -> list[float | None]:
+    """Published mean framewise displacement (mm), None where missing; raises `InputError` for anything else."""
+    found: list[float | None] = []
+    for participant, value in zip(participants, values, strict=True):
+        number = None if value is None else _as_number(value)
+        if value is not None and (number is None or not 0 <= number < math.inf):
+            raise InputError(
+                f"{path}: the mean framewise displacement of {participant} is '{value}', not a number of millimetres; "
+                "correct it, or declare the code under 'missing'"
+            )
+        found.append(number)
+    return found
 
 
 def _one_line(error: object) -> str:

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import zlib
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import nibabel
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-
-from boldtable.errors import RunError
+from boldtable.errors import InputError, RunError
+from boldtable.reading.bounded import read_json
+from boldtable.reading.nifti import read_header
+from boldtable.reading.tables import shorten
 from boldtable.stages.collect.record import Run
 
-# NIfTI-1 xyzt_units: what one unit of pixdim[4] is in seconds. Some tools leave the unit unset.
-_SECONDS = {"sec": (1.0,), "msec": (1e-3,), "usec": (1e-6,), "unknown": (1.0, 1e-3)}
 _LONGEST_S = 60.0  # nobody samples BOLD that slowly: such a number is in milliseconds
+_MOST = 1e6  # larger numbers are no times
 _TOLERANCE = 0.01  # relative; sidecars are often rounded to two or three digits
 
 
 def read_timing(derivatives: Path, run: Run, tr_s: float | None, min_minutes: float) -> Run:
-    """Fill in `n_frames` and `tr_s` (s), or exclude the run with the reason why that cannot be done.
+    """Fill in `n_frames` and `tr_s` (s); raises `RunError` with the reason where that cannot be done.
 
-    `tr_s` overrules the files. Else the sidecar's RepetitionTime is taken once the header agrees within 1 %, or the
-    header's where no sidecar has one.
+    `tr_s` overrules the files, but no ``VolumeTiming`` that says frames are not evenly spaced. Else the sidecar's
+    RepetitionTime is taken once the header agrees within 1 %, or the header's where no sidecar has one.
     """
     if run.status != "found" or run.bold is None:
         return run
-    try:
-        run.n_frames, header = _header(derivatives, run)
-        run.tr_s = tr_s if tr_s is not None else _repetition_time(stated_tr(derivatives, run), header)
-    except RunError as error:
-        return run.exclude(str(error))
+    run.n_frames, header = _header(derivatives, run)
+    if tr_s is None:
+        run.tr_s = _repetition_time(stated_tr(derivatives, run), header)
+    else:
+        refuse_uneven(derivatives, run)
+        run.tr_s = tr_s
     return check_length(run, min_minutes)
 
 
@@ -49,33 +48,65 @@ def _header(derivatives: Path, run: Run) -> tuple[int, tuple[float, ...]]:
     if (run.stamps.get(run.bold) or (0, 0))[0] == 0:
         raise RunError("not a NIfTI file (empty)")
     try:
-        header: Any = nibabel.load(derivatives / run.bold).header
-        shape, zooms = header.get_data_shape(), header.get_zooms()
-        unit = header.get_xyzt_units()[1]
-    except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, KeyError) as error:
+        found = read_header(derivatives / run.bold)
+    except (OSError, InputError) as error:
         raise RunError(f"not a readable NIfTI file: {_one_line(error, derivatives)}") from None
-    if len(shape) != 4:
-        raise RunError(f"not a time series: the image has {len(shape)} dimensions, not 4")
-    step = float(zooms[3])
-    if step < 0 or unit not in _SECONDS:
-        raise RunError(f"no repetition time: the NIfTI header says {step:g} {unit}")
-    return int(shape[3]), tuple(step * scale for scale in _SECONDS[unit]) if step > 0 else ()
+    if len(found.shape) != 4:
+        raise RunError(f"not a time series: the image has {len(found.shape)} dimensions, not 4")
+    if not 0 <= found.step < _MOST or not found.seconds:
+        raise RunError(f"no repetition time: the NIfTI header says {found.step:g} in no unit of time")
+    return found.shape[3], tuple(found.step * scale for scale in found.seconds) if found.step > 0 else ()
 
 
 def stated_tr(derivatives: Path, run: Run) -> float | None:
     """RepetitionTime (s) of the nearest sidecar that has one (BIDS inheritance)."""
-    for path in run.sidecars:
-        try:
-            content = json.loads((derivatives / path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"cannot read the sidecar {path}: {_one_line(error, derivatives)}") from None
-        stated = content.get("RepetitionTime") if isinstance(content, dict) else None
+    for path, content in _sidecars(derivatives, run):
+        if content.get("VolumeTiming") is not None:
+            return _even_tr(path, content["VolumeTiming"], run.n_frames)
+        stated = content.get("RepetitionTime")
         if stated is None:
             continue
-        if isinstance(stated, bool) or not isinstance(stated, int | float) or not stated > 0:
-            raise RunError(f"no repetition time: RepetitionTime is {stated!r} in {path}")
+        if isinstance(stated, bool) or not isinstance(stated, int | float) or not 0 < stated < _MOST:
+            raise RunError(f"no repetition time: RepetitionTime is {shorten(repr(stated))} in {path}")
         return float(stated)
     return None
+
+
+def refuse_uneven(derivatives: Path, run: Run) -> None:
+    """Raise `RunError` where the sidecars in force say that the frames are not evenly spaced."""
+    for path, content in _sidecars(derivatives, run):
+        if content.get("VolumeTiming") is not None:
+            _even_tr(path, content["VolumeTiming"], run.n_frames)
+        if content.keys() & {"VolumeTiming", "RepetitionTime"}:
+            return
+
+
+def _sidecars(derivatives: Path, run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The sidecars of a run that hold metadata, nearest first: path and content."""
+    for path in run.sidecars:
+        try:
+            content = read_json(derivatives / path)
+        except (OSError, InputError) as error:
+            raise RunError(f"cannot read the sidecar {path}: {_one_line(error, derivatives)}") from None
+        if isinstance(content, dict):
+            yield path, content
+
+
+def _even_tr(path: str, timing: Any, n_frames: int | None) -> float:
+    """The repetition time (s) of frames acquired at the times of ``VolumeTiming``, which must be evenly spaced."""
+    numbers = isinstance(timing, list) and all(isinstance(t, int | float) and abs(t) < _MOST for t in timing)
+    if not numbers or len(timing) < 2:
+        raise RunError(f"VolumeTiming in {path} is no list of two or more times (s)")
+    if n_frames is not None and len(timing) != n_frames:
+        raise RunError(f"VolumeTiming in {path} has {len(timing)} times, the image {n_frames} frames")
+    steps = [later - earlier for earlier, later in pairwise(timing)]
+    tr_s = (timing[-1] - timing[0]) / len(steps)
+    if not tr_s > 0 or max(abs(step - tr_s) for step in steps) > _TOLERANCE * tr_s:
+        raise RunError(
+            f"frames are not evenly spaced: VolumeTiming in {path} has steps of {min(steps):g} to {max(steps):g} s "
+            "(sparse acquisition), which no filter and no resampling here can handle"
+        )
+    return float(tr_s)
 
 
 def _repetition_time(stated: float | None, header: tuple[float, ...]) -> float:
@@ -94,4 +125,4 @@ def _repetition_time(stated: float | None, header: tuple[float, ...]) -> float:
 
 def _one_line(error: object, folder: Path) -> str:
     """The message without line breaks and without the folder, which the reader of the ledger knows."""
-    return " ".join(str(error).replace(f"{folder}/", "").split())
+    return " ".join(str(error).replace(f"{folder}/", "").split()) or type(error).__name__

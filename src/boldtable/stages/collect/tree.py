@@ -141,6 +141,6 @@ def space(entities: dict[str, str]) -> str | None:
     return f"{named}:cohort-{entities['cohort']}" if named and "cohort" in entities else named
 
 
-def described(file: File) -> dict[str, str]:
+def entities_of(file: File) -> dict[str, str]:
     """The entities of a file with what PyBIDS calls suffix, extension and datatype."""
     return {**file.entities, "suffix": file.suffix, "extension": file.extension, "datatype": "func"}

@@ -14,7 +14,7 @@ from pathlib import Path
 from boldtable.errors import InputError, RunError
 from boldtable.progress import say
 from boldtable.stages.collect.files import examples, parallel
-from boldtable.stages.collect.record import Run
+from boldtable.stages.collect.record import Run, guarded
 from boldtable.stages.collect.series import UNREADABLE, count_frames
 from boldtable.stages.collect.settings import Collect
 from boldtable.stages.collect.timing import check_length, stated_tr
@@ -24,7 +24,7 @@ from boldtable.stages.collect.tree import (
     Layout,
     acquisition,
     by_specificity,
-    described,
+    entities_of,
     index_tree,
     space,
 )
@@ -46,21 +46,31 @@ def index_xcpd(derivatives: Path) -> list[Run]:
     return runs
 
 
-def refuse_concatenated(runs: list[Run]) -> None:
-    """Raise `InputError` where runs are there twice: by themselves, and concatenated as --combine-runs writes them."""
+def leave_out_joined(runs: list[Run]) -> list[Run]:
+    """Leave out the runs that are there a second time, concatenated as ``--combine-runs`` writes them.
+
+    A file without run- (or dir-) is the runs of the same name in one where it has as many frames as they have together;
+    then it stays as a row that says so. Where the frames do not tell, both stay, and a line says it.
+    """
     groups: dict[frozenset[tuple[str, str]], list[Run]] = defaultdict(list)
     for run in runs:
-        if run.bold:
+        if run.bold and run.n_frames:
             groups[_names(run, *_JOINED, *VARIANT)].append(run)
     for group in groups.values():
-        by_names = {_names(run, *VARIANT): run for run in group}
-        for names, whole in by_names.items():
-            part = next((run for other, run in by_names.items() if names < other), None)
-            if part is not None:
-                raise InputError(
-                    f"{whole.bold} seems to be {part.bold} and others in one; choose the single runs with "
-                    'filters: {"bold": {"run": "*"}}, or the concatenated ones with {"bold": {"run": null}}'
-                )
+        for whole in sorted(group, key=lambda run: -len(_names(run, *VARIANT))):
+            parts = [run for run in group if _names(whole, *VARIANT) < _names(run, *VARIANT)]
+            _judge(whole, [part for part in parts if part.status != "filtered"])
+    return runs
+
+
+def _judge(whole: Run, parts: list[Run]) -> None:
+    if not parts:
+        return
+    there = examples((str(part.bold) for part in parts), 2)
+    if whole.n_frames == sum(part.n_frames or 0 for part in parts):
+        whole.leave_out(f"it holds {there} in one: the single runs are taken")
+    else:
+        say(f"collect: {whole.bold} stands beside {there} and is not these in one: all are taken")
 
 
 def _names(run: Run, *but: str) -> frozenset[tuple[str, str]]:
@@ -69,7 +79,7 @@ def _names(run: Run, *but: str) -> frozenset[tuple[str, str]]:
 
 def read_xcpd(settings: Collect, runs: list[Run]) -> list[Run]:
     """Fill in frames and repetition time of each run, and keep its motion file where it has the same frames."""
-    read = parallel(partial(_read, settings), runs, f"collect: read {settings.derivatives}")
+    read = parallel(guarded(partial(_read, settings)), runs, f"collect: read {settings.derivatives}")
     censored = [str(run.bold) for run in read if run.gaps]
     if censored:
         say(
@@ -134,5 +144,5 @@ def _run(series: File, motion: File | None, jsons: list[File]) -> Run:
         confounds=motion.path if motion else None,
         stamps={file.path: file.stamp for file in (series, motion) if file},
         sidecars=sidecars,
-        entities=described(series),
+        entities=entities_of(series),
     ).check_links()

@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 from isal import igzip, igzip_lib
 
-from boldtable.errors import RunError
+from boldtable.errors import InputError, RunError
+from boldtable.reading.nifti import Header, capacity, read_header
 
 _CHUNK_BYTES = 2_000_000  # about one 2 mm volume: small enough to stay in the processor's cache
 _SMALL_BYTES = 4096
-_MOST_DEFLATED = 1032  # no deflate stream grows by more
 _ISAL_ERROR = cast(type[Exception], igzip_lib.IsalError)  # its types say instance, it is a class
 _DAMAGED = (EOFError, gzip.BadGzipFile, _ISAL_ERROR, zlib.error)
 
@@ -51,63 +50,44 @@ class Bold:
         return int(np.prod(self.shape))
 
 
-def load_image(path: Path) -> nib.Nifti1Image:
+def header(path: Path) -> Header:
     """Read the header of a NIfTI image; raises `RunError` for anything that is none."""
     try:
-        with path.open("rb"):  # nibabel turns every refusal into one error
-            pass
-        image = nib.load(path)
+        return read_header(path)
     except FileNotFoundError:
         gone = "a link to a file that is gone" if path.is_symlink() else "missing"
         raise PassingError(f"{path.name} is {gone}; restore it or leave the run out") from None
     except PermissionError:
         raise PassingError(f"{path.name} cannot be read: permission denied; allow reading it") from None
-    except _DAMAGED as error:
-        raise RunError(f"{path.name} is truncated or damaged within its header ({_text(error)})") from None
-    except (OSError, ValueError, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
-        raise RunError(f"{path.name} is not a readable NIfTI image ({_text(error, path)})") from None
-    if not isinstance(image, nib.Nifti1Image):
-        raise RunError(f"{path.name} is {type(image).__name__}, not a NIfTI image (.nii or .nii.gz)")
-    return image
+    except OSError as error:
+        raise RunError(f"{path.name} cannot be read: {error.strerror or error}") from None
+    except InputError as error:
+        raise RunError(str(error).replace(str(path), path.name)) from None
 
 
 def open_bold(path: Path) -> Bold:
     """Read and check the header of a BOLD file; raises `RunError` with the reason when it cannot be used."""
-    image = load_image(path)
-    shape = tuple(int(size) for size in image.shape)
-    if len(shape) != 4:
-        raise RunError(f"{path.name} is {len(shape)}-D, expected 4-D (x, y, z, frame)")
-    if shape[3] < 2:
-        raise RunError(f"{path.name} has {shape[3]} volume, a time series needs at least 2")
-    if 0 in shape:
-        raise RunError(f"{path.name} has no voxels (shape {shape})")
-    stored = cast(Any, image.dataobj)
-    if stored.dtype.kind not in "iuf" or stored.dtype.itemsize > 8:
-        raise RunError(f"{path.name} holds {stored.dtype.name} values; store it as integer or float (up to 64 bit)")
-    affine = np.asarray(image.affine, dtype=float)
-    if not (int(image.header["sform_code"]) or int(image.header["qform_code"])):
+    found = header(path)
+    if len(found.shape) != 4:
+        raise RunError(f"{path.name} is {len(found.shape)}-D, expected 4-D (x, y, z, frame)")
+    x, y, z, n_frames = found.shape
+    if n_frames < 2:
+        raise RunError(f"{path.name} has {n_frames} volume, a time series needs at least 2")
+    if not found.located:
         raise RunError(f"{path.name} does not say where its voxels lie (sform and qform codes are 0)")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
+    if not np.isfinite(found.affine).all() or abs(np.linalg.det(found.affine)) < 1e-9:
         raise RunError(f"{path.name} has an affine that cannot be inverted")
-    bold = Bold(
-        path=path,
-        shape=(shape[0], shape[1], shape[2]),
-        n_frames=shape[3],
-        affine=affine,
-        dtype=stored.dtype,
-        offset=int(stored.offset),  # the loaded header says 0
-        slope=float(stored.slope),
-        inter=float(stored.inter),
-    )
+    if not (np.isfinite(found.slope) and np.isfinite(found.inter)):
+        raise RunError(f"{path.name} scales its values by {found.slope:g} and {found.inter:g}; correct its header")
+    bold = Bold(path, (x, y, z), n_frames, found.affine, found.dtype, found.offset, found.slope, found.inter)
     _holds_enough(bold)
     return bold
 
 
 def _holds_enough(bold: Bold) -> None:
     """Refuse a header that promises more than the file can hold, before memory is asked for on its word."""
-    size = bold.path.stat().st_size
     volume_bytes = bold.n_voxels * bold.dtype.itemsize
-    room = size * _MOST_DEFLATED if bold.path.suffix == ".gz" else size
+    room = capacity(bold.path)
     if room < bold.offset + bold.n_frames * volume_bytes:
         whole = max(0, room - bold.offset) // volume_bytes
         at_most = "at most " if bold.path.suffix == ".gz" else ""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from boldtable.errors import RunError
+from boldtable.errors import InputError, RunError
+from boldtable.reading.bounded import read_json
+from boldtable.reading.tables import read_numbers
 from boldtable.stages.parcellate.bold import PassingError
 
 # Temporal, and per-tissue anatomical and edge component series run into hundreds of columns per run, which would be
@@ -22,27 +22,31 @@ _FEW = 6  # fMRIPrep before 1.4 wrote six components, all of the combined mask, 
 
 
 def read_confounds(path: Path, n_frames: int) -> dict[str, npt.NDArray[np.float32]]:
-    """Every numeric column (frame,) by name, ``n/a`` as NaN; raises `RunError` when the file does not fit the run.
+    """Every column (frame,) by name, ``n/a`` as NaN; raises `RunError` when the file does not fit the run.
+
+    Every cell must be a number or ``n/a``, every row as long as the header: a column that moved by one or vanished
+    would leave motion in the signals without a word.
 
     Of the aCompCor components only those of the combined mask that fMRIPrep retained stay, as the JSON file beside
     says: fMRIPrep 20.2 names those of every mask alike. Where there is none and the names do not tell either, they
     are left out, and a recipe that wants them says so.
     """
     try:
-        table = pd.read_csv(path, sep="\t", na_values=["n/a"])
+        columns = read_numbers(path)
     except FileNotFoundError:
         raise PassingError(f"confounds file {path.name} is missing; restore it or run collect again") from None
     except PermissionError:
         raise PassingError(f"confounds file {path.name} cannot be read: permission denied; allow reading it") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"confounds file {path.name} cannot be read: {' '.join(str(error).split())}") from None
-    if len(table) != n_frames:
-        raise RunError(f"confounds file {path.name} has {len(table)} rows, the run has {n_frames} volumes")
-    numbers = table.select_dtypes("number")
-    names = [str(name) for name in numbers.columns]
-    gone = _other_masks(path, names)
-    kept = [name for name in names if not name.startswith(LEFT_OUT) and name not in gone]
-    return {name: numbers[name].to_numpy(dtype=np.float32) for name in kept}
+    except InputError as error:
+        raise RunError(f"confounds file {str(error).replace(str(path), path.name)}") from None
+    except OSError as error:
+        raise RunError(f"confounds file {path.name} cannot be read: {error.strerror or error}") from None
+    n_rows = len(next(iter(columns.values())))
+    if n_rows != n_frames:
+        raise RunError(f"confounds file {path.name} has {n_rows} rows, the run has {n_frames} volumes")
+    gone = _other_masks(path, list(columns))
+    kept = [name for name in columns if not name.startswith(LEFT_OUT) and name not in gone]
+    return {name: columns[name].astype(np.float32) for name in kept}
 
 
 def _other_masks(path: Path, names: list[str]) -> set[str]:
@@ -59,12 +63,13 @@ def _other_masks(path: Path, names: list[str]) -> set[str]:
 
 def _metadata(sidecar: Path) -> dict[str, Any]:
     try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
+        content = read_json(sidecar)
     except PermissionError:
         raise PassingError(f"confounds metadata {sidecar.name} cannot be read: permission denied") from None
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"confounds metadata {sidecar.name} cannot be read: {reason}; restore or remove it") from None
+    except InputError as error:
+        raise RunError(f"confounds metadata {str(error).replace(str(sidecar), sidecar.name)}, or remove it") from None
+    except OSError as error:
+        raise RunError(f"confounds metadata {sidecar.name} cannot be read: {error.strerror or error}") from None
     return content if isinstance(content, dict) else {}
 
 

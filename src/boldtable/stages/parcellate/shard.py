@@ -13,9 +13,10 @@ from boldtable import store
 from boldtable.atlas.image import load_labels
 from boldtable.atlas.table import AtlasTable, load_table
 from boldtable.errors import InputError, RunError, SpaceError, nearest
-from boldtable.progress import progress, say
+from boldtable.progress import log_fault, progress, say
+from boldtable.reading.nifti import read_volume
 from boldtable.stages.parcellate.averaging import Averager, Averages
-from boldtable.stages.parcellate.bold import Bold, PassingError, load_image, open_bold
+from boldtable.stages.parcellate.bold import Bold, PassingError, header, open_bold
 from boldtable.stages.parcellate.build import image_path
 from boldtable.stages.parcellate.confounds import read_confounds
 from boldtable.stages.parcellate.earlier import Earlier
@@ -123,25 +124,24 @@ def _same_space(table: AtlasTable, rows: list[Row]) -> None:
 
 def _mask(path: Path, bold: Bold) -> npt.NDArray[np.bool_]:
     """The brain mask (x, y, z), which must lie on the grid of the run."""
-    image = load_image(path)
-    try:
-        values = np.asarray(image.dataobj)
-    except (OSError, EOFError, ValueError) as error:
-        raise RunError(f"brain mask {path.name} cannot be read: {' '.join(str(error).split())}") from None
-    values = values[..., 0] if values.ndim == 4 and values.shape[3] == 1 else values
-    if values.shape != bold.shape or not np.allclose(image.affine, bold.affine, atol=1e-3):
+    found = header(path)
+    shape = found.shape[:3] if found.shape[3:] in ((), (1,)) else found.shape
+    if shape != bold.shape or not np.allclose(found.affine, bold.affine, atol=1e-3):
         raise RunError(
-            f"brain mask {path.name} is on another grid {values.shape} than the run {bold.shape}; "
-            "shape and affine must agree"
+            f"brain mask {path.name} is on another grid {shape} than the run {bold.shape}; shape and affine must agree"
         )
-    mask: npt.NDArray[np.bool_] = values > 0
+    try:
+        values = read_volume(found)
+    except InputError as error:
+        raise RunError(f"brain mask {str(error).replace(str(path), path.name)}") from None
+    mask: npt.NDArray[np.bool_] = values * np.float64(found.slope) + found.inter > 0
     if not mask.any():
         raise RunError(f"brain mask {path.name} is empty")
     return mask
 
 
 def _parcels(settings: Parcellate, table: AtlasTable, reader: Reader, root: Path, row: Row) -> Row:
-    """One row of the parcels table; only this run's own faults are caught, a full disk is not one.
+    """One row of the parcels table; whatever this run's files raise becomes its reason. A full disk is not a run's.
 
     A run that failed for a reason outside its files gets no fingerprint: the next start reads it again.
     """
@@ -150,10 +150,16 @@ def _parcels(settings: Parcellate, table: AtlasTable, reader: Reader, root: Path
         found = reader(row)
         confounds = read_confounds(root / row["confounds"], len(found.signal)) if row["confounds"] else {}
         signal, reason = _covered(settings, table, found)
-    except (RunError, OSError, MemoryError) as error:
-        if not isinstance(error, RunError) or isinstance(error, PassingError):
+    except MemoryError:
+        raise
+    except RunError as error:
+        if isinstance(error, PassingError):
             record["fingerprint"] = None
-        return {**record, "status": "failed", "reason": " ".join(str(error).split()) or "out of memory"}
+        return {**record, "status": "failed", "reason": " ".join(str(error).split())}
+    except OSError as error:
+        return {**record, "fingerprint": None, "status": "failed", "reason": " ".join(str(error).split())}
+    except Exception as error:  # noqa: BLE001 - the boundary of a run
+        return {**record, "status": "failed", "reason": f"{row['bold']} cannot be read: {log_fault(error)}"}
     return {
         **record,
         "n_frames": len(signal),

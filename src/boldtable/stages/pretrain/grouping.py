@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -10,6 +9,7 @@ from typing import cast
 from boldtable.atlas.table import AtlasTable
 from boldtable.errors import InputError
 from boldtable.models.semantoks import TokenizerKind
+from boldtable.reading.tables import read_table
 
 _GROUP, _INDEX, _NAME = "group", "index", "name"
 _EMPTY = ("", "n/a")
@@ -38,18 +38,17 @@ def grouping(tokenizer: str, table: AtlasTable) -> tuple[TokenizerKind, list[str
 
 def _read(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t", restval="")
-            rows = [{str(name).strip(): str(value).strip() for name, value in row.items()} for row in reader]
+        table = read_table(path, "\t")
     except FileNotFoundError:
         raise InputError(f"tokenizer: grouping not found: {path}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read the grouping {path}: {error}") from None
-    there = list(rows[0]) if rows else []
+    except OSError as error:
+        raise InputError(f"cannot read the grouping {path}: {error.strerror}") from None
+    rows = [dict(zip(table.names, map(str.strip, cells), strict=True)) for cells in table.rows]
+    there = table.names if rows else []
     if _GROUP not in there or not {_INDEX, _NAME} & set(there):
         columns = ", ".join(there) or "no rows"
         raise InputError(f"{path} has {columns}; a grouping has the columns {_GROUP}, and {_INDEX} or {_NAME}")
-    for line, row in enumerate(rows, start=2):
+    for line, row in zip(table.lines, rows, strict=True):
         if row[_GROUP] in _EMPTY:
             raise InputError(f"{path}, line {line}: no {_GROUP}; every parcel needs one")
     return rows

@@ -10,12 +10,13 @@ import numpy as np
 from boldtable import store
 from boldtable.atlas.table import AtlasTable, load_table
 from boldtable.errors import InputError
-from boldtable.progress import progress
+from boldtable.progress import progress, say
 from boldtable.stages.qc.measures import Key, Row, key, pairs
+from boldtable.stages.qc.people import People
 from boldtable.stages.qc.qcfc import QCFC
 from boldtable.stages.qc.settings import QC
 from boldtable.stages.qc.summary import rows as summary_rows
-from boldtable.stages.qc.verdict import UNLABELLED, decide, excluded
+from boldtable.stages.qc.verdict import UNLABELLED, blind_spots, decide, excluded
 
 __all__ = ["QC", "UNLABELLED", "run"]
 
@@ -26,23 +27,27 @@ def run(settings: QC, runs: Path, participants: Path, parcels: Path, tensors: Pa
 
     `parcels` and `tensors` are the folders of the shards. Shards are streamed: one run's arrays are in memory at a
     time. `summary` (``qc_summary.parquet`` beside `out` when None) describes the dataset: QC-FC over the kept runs
-    before (raw parcel signals) and after cleaning, missing phenotypes, demographics of kept and dropped. Raises
+    before (raw parcel signals) and after cleaning, missing phenotypes, demographics of kept and dropped. The metadata
+    key ``notes`` of `out` lists the thresholds that could not be applied, for want of a measure. Raises
     `InputError` that names a missing shard file, or a run that its shard lacks.
     """
     found = store.read(runs, "runs").to_pylist()
     people = store.frame(participants, "participants")
     table = load_table(atlas)
     qcfc = {name: QCFC(table.n_parcels) for name in ("before", "after")} if settings.qcfc else {}
-    measured = _measure(settings, found, set(people["participant"]), parcels, tensors, table.n_parcels, qcfc)
-    rows = [excluded(row) if row["status"] == "excluded" else _of_run(row, measured) for row in found]
-    about = store.Provenance("qc", settings, [runs, participants, atlas])
+    measured = _measure(settings, found, People(people), parcels, tensors, table.n_parcels, qcfc)
+    rows = [excluded(row) if row["status"] != "found" else _of_run(row, measured) for row in found]
+    notes = list(blind_spots(settings, rows))
+    for note in notes:
+        say(f"qc: {note}")
+    about = store.Provenance("qc", settings, [runs, participants, atlas], notes=notes)
     store.write(out, "qc", rows, about)
     dataset = str(found[0]["dataset"]) if found else runs.parent.name
     described = summary_rows(settings, dataset, rows, people, _centroids(table), qcfc)
     store.write(summary or out.with_name("qc_summary.parquet"), "qc_summary", list(described), about)
 
 
-def _measure(settings: QC, found: list[Row], known: set[str], parcels: Path, tensors: Path, n_parcels: int,
+def _measure(settings: QC, found: list[Row], people: People, parcels: Path, tensors: Path, n_parcels: int,
              qcfc: dict[str, QCFC]) -> dict[Key, Row]:  # fmt: skip
     """The qc row of every run found, by key; kept runs with known motion also go to `qcfc`."""
     wanted = {key(row): row for row in found if row["status"] == "found"}
@@ -54,7 +59,7 @@ def _measure(settings: QC, found: list[Row], known: set[str], parcels: Path, ten
             if run is None:  # of a participant that left the dataset
                 continue
             name = run["participant"]
-            row = decide(settings, run, before, after, name in known, n_parcels)
+            row = decide(settings, run, before, after, people.of(run), n_parcels)
             measured[key(run)] = row
             if row["keep"] and row.get("fd_mm_mean") is not None:
                 _add(qcfc, row, before, after)

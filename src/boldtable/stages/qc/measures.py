@@ -52,20 +52,29 @@ def _check_size(path: Path, row: Row, n_parcels: int) -> None:
         raise InputError(f"{path} has {len(coverage)} parcels, the atlas {n_parcels}; run parcellate and clean again")
 
 
-def of_parcels(settings: QC, row: Row) -> Row:
-    """Measures of the raw parcel signal and its confounds; what cannot be known is absent."""
+def of_parcels(settings: QC, row: Row, n_dummy_frames: int) -> Row:
+    """Measures of the raw parcel signal and its confounds; what cannot be known is absent.
+
+    The frames that cleaning drops at the start count for the length of the run and for nothing else.
+    """
     signal, coverage, tr_s = row["signal"], row["coverage"], row["tr_s"]
-    measures: Row = {"tr_s": tr_s, "n_frames": row["n_frames"], **_motion(settings, row["confounds"] or {})}
+    confounds = {name: values[n_dummy_frames:] for name, values in (row["confounds"] or {}).items()}
+    measures: Row = {"tr_s": tr_s, "n_frames": row["n_frames"], **_motion(settings, confounds)}
     if tr_s is not None and row["n_frames"] is not None:
         measures["minutes"] = row["n_frames"] * tr_s / 60
     if coverage is not None:
         measures["min_coverage"] = float(np.nanmin(coverage)) if np.isfinite(coverage).any() else None
     if signal is not None:
-        measures["tsnr"] = tsnr(signal)
+        measures["tsnr"] = tsnr(signal[n_dummy_frames:])
         measures["n_empty_parcels"] = int((~np.isfinite(signal).any(axis=0)).sum())
-        if measures["tsnr"] is not None:  # signals without variation are alike without being one recording
+        if _varies(signal):  # signals without variation are alike without being one recording
             measures["signal_sha256"] = _content(signal)
     return measures
+
+
+def _varies(signal: npt.NDArray[np.floating]) -> bool:
+    known = signal[:, np.isfinite(signal).all(axis=0)]
+    return bool(known.size) and bool((known != known[:1]).any())
 
 
 def _content(signal: npt.NDArray[np.floating]) -> str:
@@ -101,7 +110,10 @@ def of_tensors(row: Row) -> Row:
     if row["status"] == "failed":
         return {}
     kept = ~row["interpolated"].astype(bool)
-    measures: Row = {"global_signal_share": global_signal_share(signal, kept)}
+    measures: Row = {
+        "n_dummy_frames": row["n_dummy_frames"],
+        "global_signal_share": global_signal_share(signal, kept),
+    }
     measures["n_empty_parcels"] = int((~np.isfinite(signal).any(axis=0)).sum())
     if tr_s is not None:
         measures["minutes_kept"] = int(kept.sum()) * tr_s / 60

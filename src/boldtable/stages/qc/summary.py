@@ -28,6 +28,7 @@ def rows(settings: QC, dataset: str, qc: Sequence[Row], participants: pd.DataFra
       participants; ``qcfc_histogram`` (level: left edge of a bin of r, value: share of edges) and ``qcfc_by_distance``
       (level: mean distance in mm of a bin, value: mean r), n edges.
     """
+    qc = [row for row in qc if row.get("status") != "filtered"]  # nobody asked for them
     groups = membership(qc, participants)
     kept = [bool(row["keep"]) for row in qc]
     counts = {"kept": sum(kept), "dropped": len(kept) - sum(kept)}

@@ -5,25 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from boldtable import store
+from boldtable.signal import steady
 from boldtable.stages.qc.measures import Row, of_parcels, of_tensors
+from boldtable.stages.qc.people import Person
 from boldtable.stages.qc.settings import QC
 
+KEPT = ("ok", "partial", "unlabelled", "noted")
 UNLABELLED = "not in the participants table: used for pretraining, left out of every task"
 
 
 def excluded(run: Row) -> Row:
-    """The qc row of a run that collect excluded."""
-    return {**_base(run), **_verdict("collect", "excluded", [run["reason"]])}
+    """The qc row of a run that collect excluded, or that the settings leave out."""
+    return {**_base(run), **_verdict("collect", run["status"], [run["reason"]])}
 
 
-def decide(settings: QC, run: Row, before: Row, after: Row, labelled: bool, n_parcels: int) -> Row:
-    """The qc row of a run with its rows of parcels and tensors: keys, measures, and what became of it."""
-    measures = {**of_parcels(settings, before), **of_tensors(after)}
+def decide(settings: QC, run: Row, before: Row, after: Row, person: Person | None, n_parcels: int) -> Row:
+    """The qc row of a run with its rows of parcels and tensors: keys, measures, and what became of it.
+
+    `person` is what the participants table says of the participant, None for a stranger: where the run's own motion is
+    unknown, the published mean framewise displacement counts.
+    """
+    measures = {**of_parcels(settings, before, after["n_dummy_frames"] or 0), **of_tensors(after)}
+    if measures.get("fd_mm_mean") is None and person is not None:
+        measures["fd_mm_mean"] = person.fd_mm_mean
     row = _base(run) | {name: value for name, value in measures.items() if value is not None}
     for stage, outcome in (("parcellate", before), ("clean", after)):
         if outcome["status"] == "failed":
             return {**row, **_verdict(stage, "failed", [outcome["reason"]])}
-    notes = [*_notes(run, before, labelled)]
+    notes = [*_notes(run, before, after, person is not None)]
     said = [reason for _, _, reason in notes]
     failed = [*_thresholds(settings, row, n_parcels)]
     if failed:
@@ -33,22 +42,59 @@ def decide(settings: QC, run: Row, before: Row, after: Row, labelled: bool, n_pa
     return {**row, **_verdict(None, "ok", said)}
 
 
+def blind_spots(settings: QC, rows: Sequence[Row]) -> Iterator[str]:
+    """A line for every threshold that does nothing for some of the kept runs, because their measure is unknown."""
+    kept = [row for row in rows if row["keep"]]
+    for name, (what, limits) in _MEASURES.items():
+        blind = sum(row.get(name) is None for row in kept)
+        given = [limit for limit in limits if getattr(settings, limit) is not None]
+        if blind and given:
+            nothing = f"{', '.join(given)} {'does' if len(given) == 1 else 'do'} nothing there"
+            yield f"{what} is unknown for {blind} of {len(kept)} kept runs, so that {nothing}"
+
+
+_MEASURES = {
+    "fd_mm_mean": ("motion", ("max_fd_mm_mean",)),
+    "fd_share_over": ("framewise displacement by frame", ("max_fd_mm_max", "max_share_over")),
+    "dvars": ("DVARS", ("max_dvars",)),
+    "tsnr": ("the temporal signal-to-noise ratio", ("min_tsnr",)),
+    "minutes_kept": ("the repetition time", ("min_minutes_kept",)),
+}
+
+
 def _base(run: Row) -> Row:
     return {name: run[name] for name in (*store.KEYS, "shard", "tr_s", "n_frames")}
 
 
 def _verdict(stage: str | None, status: str, reasons: Sequence[str | None]) -> Row:
     text = "; ".join(reason for reason in reasons if reason) or None
-    keep = status in ("ok", "partial", "unlabelled")
+    keep = status in KEPT
     return {"keep": keep, "stage": stage, "status": status, "reasons": text}
 
 
-def _notes(run: Row, before: Row, labelled: bool) -> Iterator[tuple[str, str, str | None]]:
+def _notes(run: Row, before: Row, after: Row, labelled: bool) -> Iterator[tuple[str, str, str | None]]:
     """What is worth saying of a run that stays, the weightiest first: stage, status, reason."""
     if run["reason"] or not labelled:
         yield "collect", "unlabelled", run["reason"] or f"participant {run['participant']} {UNLABELLED}"
     if before["status"] == "partial":
         yield "parcellate", "partial", before["reason"]
+    if run["mask"] is None and str(run["bold"]).lower().endswith((".nii", ".nii.gz")):
+        yield "collect", "noted", "no brain mask: parcels were averaged over all of their voxels"
+    yield from (("clean", "noted", line) for line in _unsteady(before, after))
+
+
+def _unsteady(before: Row, after: Row) -> Iterator[str]:
+    """What the start of a run looks like where frames that may not be in steady state were left in it."""
+    signal, n_dropped = before["signal"], after["n_dummy_frames"] or 0
+    n_flagged = steady.leading(steady.flagged(before["confounds"] or {}, len(signal)))
+    if n_flagged > n_dropped:
+        yield f"{n_flagged} frame(s) flagged as non-steady-state, {n_dropped} dropped; set dummy_frames: auto in clean"
+    n_bright = 0 if n_flagged or n_dropped else steady.bright_start(signal)
+    if n_bright:
+        yield (
+            f"the first {n_bright} frame(s) stand out in intensity and are not flagged as non-steady-state; if they "
+            f"are not, set dummy_frames: {n_bright} in clean"
+        )
 
 
 def _thresholds(settings: QC, row: Row, n_parcels: int) -> Iterator[str]:
