@@ -133,7 +133,7 @@ def test_names_that_do_not_fit_cost_the_run(tmp_path: Path, header: list[str], r
         ("a.txt", b"1 2 3 4 5 6\n1 2\n1 2 3 4 5 6 7 8\n", "cannot be read as numbers"),
         ("a.csv", b"1,2,x,4,5,6\n1,2,x,4,5,6\n", "cannot be read as numbers"),
         ("a.txt.gz", gzip.compress(FORMS["plain.txt"])[:-40], "truncated or damaged"),
-        ("a.txt.gz", b"no gzip", "cannot be read"),
+        ("a.txt.gz", b"no gzip", "is truncated or damaged"),
         ("a.npy", b"no numpy", "cannot be read as numbers"),
         ("a.npy", numpy_bytes(np.zeros((3, 4, 5))), "is 3-D"),
         ("a.mat", b"x", "unknown kind of series"),

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from boldtable import store
 from boldtable.errors import RunError
+from boldtable.progress import log_fault
 from boldtable.signal import Band, Cleaned, censor, confounds, denoise, steady
 from boldtable.signal.normalise import robust, scaled_by, zscore
 from boldtable.stages.clean.settings import Clean
@@ -36,10 +37,12 @@ def clean_row(settings: Clean, row: Mapping[str, Any], population: Population | 
         return {**carried, "status": "failed", "reason": row["reason"]}
     try:
         return {**carried, **_tensor(settings, row, population), "status": "ok", "reason": None}
+    except MemoryError:
+        raise
     except RunError as error:
         reason = str(error)
-    except ValueError as error:  # of numpy and scipy, LinAlgError included
-        reason = f"cleaning failed: {error}"
+    except Exception as error:  # noqa: BLE001 - the boundary of a run
+        reason = f"cleaning failed: {log_fault(error)}"
     return {**carried, "status": "failed", "reason": reason}
 
 

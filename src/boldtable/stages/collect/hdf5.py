@@ -15,6 +15,8 @@ import numpy as np
 
 from boldtable.errors import InputError
 from boldtable.progress import progress, say
+from boldtable.reading.arrays import SERIES_BYTES
+from boldtable.reading.bounded import open_regular
 from boldtable.stages.collect.files import bare, examples, stamp
 from boldtable.stages.collect.participants import Row, standard_columns
 from boldtable.stages.collect.phenotypes import Table, join
@@ -26,19 +28,28 @@ from boldtable.stages.collect.timing import check_length
 
 _ENDINGS = (".h5", ".hdf5")
 _FIELDS = ("session", "task", "acquisition")
-_BLOCK = 256  # recordings read at once to find where they end
+_MOST_RECORDINGS = 1_000_000
+_BLOCK_FRAMES = 10_000_000  # read at once to find where recordings end
 
 
 def index_hdf5(settings: Collect) -> list[Run]:
     """Every recording of every HDF5 file below the folder, sorted by file and place, with its frames.
 
     A run's `bold` is the file and the number of the recording, such as ``abide.h5#12``; recordings of a participant are
-    numbered as runs 1, 2, ... in this order. Raises `InputError` for a file that cannot be read or has another layout.
+    numbered as runs 1, 2, ... in this order. A file that cannot be read or has another layout is one excluded row by
+    the name of the file; raises `InputError` where it is the only one.
     """
     runs: list[Run] = []
     numbers: Counter[tuple[str, ...]] = Counter()
-    for path, labels, size in progress(_files(settings), f"collect: read {settings.derivatives}"):
-        people, frames = _read(settings.derivatives / path, _contents)
+    files = _files(settings)
+    for path, labels, size in progress(files, f"collect: read {settings.derivatives}"):
+        try:
+            people, frames = _read(settings.derivatives / path, _contents)
+        except InputError as error:
+            if len(files) == 1:
+                raise
+            runs.append(labelled_run({"participant": Path(path).stem, **labels}, path, size).exclude(str(error)))
+            continue
         for place, (participant, n_frames) in enumerate(zip(people, frames, strict=True)):
             numbers[participant, *labels.values()] += 1
             number = numbers[participant, *labels.values()]
@@ -59,7 +70,9 @@ def add_labels(settings: Collect, rows: list[Row], runs: Iterable[Run], describe
     """
     wanted: dict[str, dict[int, str]] = defaultdict(dict)
     for run in runs:
-        path, _, place = (run.bold or "").rpartition("#")
+        path, separator, place = (run.bold or "").rpartition("#")
+        if not separator:  # a file that could not be read
+            continue
         wanted[path][int(place)] = run.participant
     people = sorted({row["participant"] for row in rows})
     values: dict[str, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
@@ -114,9 +127,12 @@ def _read(path: Path, work: Any) -> Any:
     except ImportError:
         raise InputError("layout 'hdf5' needs h5py; install it with: pip install 'boldtable[hdf5]'") from None
     try:
+        open_regular(path).close()
         with h5py.File(path, "r") as file:
             return work(file)
-    except (OSError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - h5py raises whatever a damaged file makes of it
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path} is not laid out as timeseries/*, long_subject_id, labels/*, or damaged: {reason}; "
@@ -135,14 +151,18 @@ def _contents(file: Any) -> tuple[list[str], list[int]]:
             raise ValueError(
                 f"{one.name} has the shape {one.shape}, expected ({len(people)} recordings, parcels, frames)"
             )
+        if one.dtype.kind != "f" or one.shape[1] * one.shape[2] * one.dtype.itemsize > SERIES_BYTES:
+            raise ValueError(f"{one.name} declares {one.shape} {one.dtype} values, more than any recording has")
     if "ts_len" in file:
         return people, [int(value) for value in _dataset(file, "ts_len")[:]]
-    return people, [frames for start in range(0, len(people), _BLOCK) for frames in _lengths(series[0], start)]
+    block = max(1, _BLOCK_FRAMES // max(1, series[0].shape[2]))
+    starts = range(0, len(people), block)
+    return people, [n_frames for start in starts for n_frames in _lengths(series[0], start, block)]
 
 
-def _lengths(series: Any, start: int) -> list[int]:
+def _lengths(series: Any, start: int, block: int) -> list[int]:
     """Frames up to the NaN tail; where the first parcel is empty throughout, all parcels are looked at."""
-    first = ~np.isnan(series[start : start + _BLOCK, 0, :])
+    first = ~np.isnan(series[start : start + block, 0, :])
     lengths = []
     for place, there in enumerate(first, start):
         there = there if there.any() else (~np.isnan(series[place])).any(axis=0)
@@ -166,6 +186,8 @@ def _dataset(file: Any, name: str) -> Any:
     found = file.get(name)
     if not hasattr(found, "shape"):
         raise ValueError(f"it has no dataset {name}")
+    if found.shape and found.shape[0] > _MOST_RECORDINGS:
+        raise ValueError(f"{name} declares {found.shape[0]} recordings, more than any file has")
     return found
 
 

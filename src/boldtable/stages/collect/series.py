@@ -12,10 +12,9 @@ from io import BytesIO
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
 from boldtable.errors import InputError, RunError, SettingsError, nearest
-from boldtable.reading.bounded import read_bytes, read_start
+from boldtable.reading.arrays import npy_shape
+from boldtable.reading.bounded import read_bytes
 from boldtable.stages.collect.files import bare, examples, parallel, stamp
 from boldtable.stages.collect.record import Run, guarded
 from boldtable.stages.collect.settings import Collect
@@ -26,7 +25,6 @@ UNREADABLE = (OSError, EOFError, zlib.error, ValueError, InputError)  # what a d
 FIELDS = ("participant", "session", "task", "run", "acquisition")
 PREFIXES = {"participant": "sub-", "session": "ses-", "task": "task-", "run": "run-", "acquisition": "acq-"}
 _TEXT = (".txt", ".tsv", ".csv", ".1d")
-_NPY_HEADER_BYTES = 16_384
 _COUNTED = 8  # columns from which on a line 0, 1, 2, ... is taken for a header and not for a frame
 
 
@@ -152,23 +150,13 @@ def count_frames(path: Path, frames_are_rows: bool) -> int:
     """Number of frames of a text or npy file, plain or gzipped; of an npy file only the header is read."""
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(".npy"):
-        shape = _npy_shape(BytesIO(read_start(path, _NPY_HEADER_BYTES)))
+        shape = npy_shape(path)
         if len(shape) != 2:
             raise RunError(f"{len(shape)} dimensions instead of 2")
         return shape[0 if frames_are_rows else 1]
     if not name.endswith(_TEXT):
         raise RunError(f"'{Path(path.name.removesuffix('.gz')).suffix}' is none of {', '.join([*_TEXT, '.npy'])}")
     return _text_frames(BytesIO(read_bytes(path)), frames_are_rows)
-
-
-def _npy_shape(file: BytesIO) -> tuple[int, ...]:
-    """The shape that the header of an npy file declares; the values are not read."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    if dtype.kind not in "fiu":
-        raise RunError(f"it holds {dtype} values, no numbers")
-    return tuple(int(size) for size in shape)
 
 
 def _text_frames(file: Iterable[bytes], frames_are_rows: bool) -> int:

@@ -5,10 +5,9 @@ Series with the names of their parcels are joined to the atlas by name, all othe
 
 from __future__ import annotations
 
-import gzip
 import io
+import math
 import re
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from boldtable.errors import InputError, RunError, nearest
+from boldtable.reading.arrays import SERIES_BYTES, read_npy
+from boldtable.reading.bounded import open_regular, read_text
 from boldtable.stages.parcellate.averaging import Averages
 from boldtable.stages.parcellate.bold import PassingError
 
@@ -102,19 +103,17 @@ def _load(path: Path, orientation: str) -> tuple[Values, list[str] | None]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else (suffixes or [""])[-1]
     try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if suffixes[-1:] == [".gz"] else content
         if kind == ".npy":
-            return np.asarray(np.load(io.BytesIO(content), allow_pickle=False), dtype=np.float64), None
+            return read_npy(path), None
         if kind in _SEPARATOR:
-            return _text_table(content.decode("utf-8-sig"), _SEPARATOR[kind], orientation)
+            return _text_table(read_text(path, SERIES_BYTES), _SEPARATOR[kind], orientation)
     except FileNotFoundError:
         gone = "a link to a file that is gone" if path.is_symlink() else "missing"
         raise RunError(f"{path.name} is {gone}; restore it or leave the run out") from None
     except PermissionError:
         raise PassingError(f"{path.name} cannot be read: permission denied; allow reading it") from None
-    except (EOFError, zlib.error) as error:
-        raise RunError(f"{path.name} is truncated or damaged ({error}); copy it again") from None
+    except InputError as error:
+        raise RunError(str(error).replace(str(path), path.name)) from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path.name} cannot be read as numbers: {' '.join(str(error).split())}") from None
     raise RunError(f"{path.name}: unknown kind of series; known: {', '.join([*_SEPARATOR, '.npy'])}, each also .gz")
@@ -132,6 +131,7 @@ def _text_table(text: str, separator: str, orientation: str) -> tuple[Values, li
     named = bool(words) and not any(_is_number(word) for word in words)
     counted = _is_counted(header[not _is_number(header[0]) :])
     body = lines[1:] if named or counted else lines
+    _refuse_ragged(body, separator)
     table = pd.read_csv(io.StringIO("\n".join(body)), sep=separator, header=None, na_values=["n/a"])
     first = None
     if not pd.api.types.is_numeric_dtype(table[0]) and table[0].notna().all():
@@ -142,6 +142,16 @@ def _text_table(text: str, separator: str, orientation: str) -> tuple[Values, li
     if first is not None:
         raise ValueError(f"its first column holds words, such as '{first[0]}'")
     return _without_counter(table.to_numpy(dtype=np.float64), header if named else None)
+
+
+def _refuse_ragged(lines: list[str], separator: str) -> None:
+    """Refuse rows of different lengths: pandas would fill the short ones, or take a column for an index."""
+    lengths = (
+        [len(line.split()) for line in lines] if separator == r"\s+" else [line.count(separator) for line in lines]
+    )
+    wrong = next((number for number, length in enumerate(lengths) if length != lengths[0]), None)
+    if wrong is not None:
+        raise ValueError(f"row {wrong + 1} has another number of fields than row 1")
 
 
 def _without_counter(values: Values, names: list[str] | None) -> tuple[Values, list[str] | None]:
@@ -171,20 +181,31 @@ def _recording(path: Path, place: int) -> Values:
     except ImportError:
         raise InputError("HDF5 series need h5py; install it with: pip install 'boldtable[hdf5]'") from None
     try:
+        open_regular(path).close()
         with h5py.File(path, "r") as file:
             there = list(file["timeseries"])
             unknown = sorted(set(there) - set(_HDF5_ORDER))
             if unknown:
                 raise RunError(f"{path.name} has timeseries/{unknown[0]}; known: {', '.join(_HDF5_ORDER)}")
-            parts = [np.asarray(file["timeseries"][name][place]) for name in _HDF5_ORDER if name in there]
+            parts = [_one(file["timeseries"][name], place) for name in _HDF5_ORDER if name in there]
             length = int(file["ts_len"][place]) if "ts_len" in file else None
     except FileNotFoundError:
         raise RunError(f"{path.name} is missing; restore it or leave its runs out") from None
     except PermissionError:
         raise PassingError(f"{path.name} cannot be read: permission denied; allow reading it") from None
-    except (OSError, KeyError, IndexError, ValueError) as error:
+    except RunError:
+        raise
+    except Exception as error:  # noqa: BLE001 - h5py raises whatever a damaged file makes of it
         raise RunError(f"{path.name} cannot be read at recording {place}: {' '.join(str(error).split())}") from None
     return _without_tail(np.concatenate(parts).T[:length])
+
+
+def _one(series: Any, place: int) -> npt.NDArray[Any]:
+    """The values (parcel, frame) of one recording, no more than a run may have."""
+    n_bytes = math.prod(int(size) for size in series.shape[1:]) * series.dtype.itemsize
+    if series.dtype.kind not in "fiu" or n_bytes > SERIES_BYTES:
+        raise RunError(f"{series.name} declares {series.shape} {series.dtype} values, more than a run has; restore it")
+    return np.asarray(series[place])
 
 
 def _without_tail(signal: npt.NDArray[Any]) -> Values:

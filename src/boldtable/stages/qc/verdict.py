@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from boldtable import store
+from boldtable.errors import RunError
 from boldtable.signal import steady
 from boldtable.stages.qc.measures import Row, of_parcels, of_tensors
 from boldtable.stages.qc.people import Person
@@ -86,7 +87,11 @@ def _notes(run: Row, before: Row, after: Row, labelled: bool) -> Iterator[tuple[
 def _unsteady(before: Row, after: Row) -> Iterator[str]:
     """What the start of a run looks like where frames that may not be in steady state were left in it."""
     signal, n_dropped = before["signal"], after["n_dummy_frames"] or 0
-    n_flagged = steady.leading(steady.flagged(before["confounds"] or {}, len(signal)))
+    try:
+        n_flagged = steady.leading(steady.flagged(before["confounds"] or {}, len(signal)))
+    except RunError as error:
+        yield str(error)
+        return
     if n_flagged > n_dropped:
         yield f"{n_flagged} frame(s) flagged as non-steady-state, {n_dropped} dropped; set dummy_frames: auto in clean"
     n_bright = 0 if n_flagged or n_dropped else steady.bright_start(signal)
