@@ -427,3 +427,18 @@ def test_detrend_can_be_left_out() -> None:
     assert abs(np.polyfit(np.arange(N_FRAMES), flat.mean(axis=1), 1)[0]) < 1e-4
     kept = clean_row(plain.model_copy(update={"detrend": False}), row)["signal"]
     np.testing.assert_allclose(kept, row["signal"], rtol=1e-5)
+
+
+def test_links_to_themselves_and_names_that_are_no_text_cost_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Tree(frames=200).write(tmp_path / "derivatives", ["01", "02"])
+    for place in (folder, func(folder, "01")):
+        (place / "sub-self").symlink_to("sub-self")
+        (place / "around").symlink_to(".")
+    (func(folder, "02") / "sub-02_task-a_space-MNI152NLin6Asym_res-2_desc-preproc_bold.nii.gz").symlink_to("sub-self")
+    Path(os.fsdecode(os.fsencode(folder) + b"/sub-\xff\xfe")).mkdir()
+    runs, _ = run(tmp_path)
+    assert list(runs["participant"] + runs["task"]) == ["01rest", "02a", "02rest"]
+    assert list(runs["status"]) == ["found", "excluded", "found"]
+    assert "are not UTF-8 and left out" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from boldtable.errors import InputError
-from boldtable.progress import progress
+from boldtable.progress import progress, say
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -27,12 +27,35 @@ def examples(values: Iterable[str], most: int = 5) -> str:
 
 
 def stamp(entry: os.DirEntry[str]) -> tuple[int, int] | None:
-    """Return (size, mtime_ns) of a file, following links; None where the link leads nowhere."""
+    """Return (size, mtime_ns) of a file, following links; None where the link leads nowhere, or to itself."""
     try:
         stat = entry.stat()
-    except FileNotFoundError:
+    except OSError:
         return None
     return stat.st_size, stat.st_mtime_ns
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or leads to one; a link to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def listed(folder: Path) -> list[os.DirEntry[str]]:
+    """The entries of a folder by name; names that are not UTF-8 are left out, and said: no table could hold them."""
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    odd = [entry.name for entry in found if not _is_utf8(entry.name)]
+    if odd:
+        names = ", ".join(name.encode(errors="surrogateescape").decode(errors="replace") for name in odd[:3])
+        say(f"collect: {len(odd)} names in {folder} are not UTF-8 and left out ({names}); rename them")
+    return [entry for entry in found if _is_utf8(entry.name)]
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\udc80" <= letter <= "\udcff" for letter in name)
 
 
 def bare(value: str, prefix: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from boldtable.errors import InputError, RunError, SettingsError, nearest
 from boldtable.reading.arrays import npy_shape
 from boldtable.reading.bounded import read_bytes
-from boldtable.stages.collect.files import bare, examples, parallel, stamp
+from boldtable.stages.collect.files import bare, examples, is_folder, listed, parallel, stamp
 from boldtable.stages.collect.record import Run, guarded
 from boldtable.stages.collect.settings import Collect
 from boldtable.stages.collect.timing import check_length, stated_tr
@@ -113,19 +113,24 @@ def compile_pattern(
     return re.compile("".join(parts))
 
 
-def walk(folder: Path, relative: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Every file below `folder` with its path relative to the first one, sorted; hidden names are left out."""
+def walk(folder: Path, relative: str, above: frozenset[str] = frozenset()) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Every file below `folder` with its path relative to the first one, sorted; hidden names are left out.
+
+    A link to a folder that it lies in is not followed: it would never end.
+    """
+    real = os.path.realpath(folder / relative)
+    if real in above:
+        return
     try:
-        with os.scandir(folder / relative) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+        found = listed(folder / relative)
     except OSError as error:
         raise InputError(f"cannot list {folder / relative}: {error.strerror}; allow reading it") from None
     for entry in found:
         path = relative + entry.name
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
-            yield from walk(folder, f"{path}/")
+        if is_folder(entry):
+            yield from walk(folder, f"{path}/", above | {real})
         else:
             yield path, entry
 

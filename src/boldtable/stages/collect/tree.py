@@ -15,7 +15,7 @@ from pathlib import Path
 from ancpbids.utils import parse_bids_name
 
 from boldtable.errors import InputError
-from boldtable.stages.collect.files import bare, parallel, stamp
+from boldtable.stages.collect.files import bare, is_folder, listed, parallel, stamp
 from boldtable.stages.collect.record import Run
 
 # Which rendering of a run a file is; all other entities say which run.
@@ -58,7 +58,7 @@ def index_tree(derivatives: Path, layout: Layout) -> list[Run]:
     where there is no ``sub-*`` folder.
     """
     top = _scan(derivatives, "")
-    folders = [entry.name for entry in top if entry.name.startswith("sub-") and entry.is_dir()]
+    folders = [entry.name for entry in top if entry.name.startswith("sub-") and is_folder(entry)]
     if not folders:
         raise InputError(f"no sub-* folder in {derivatives}; name the folder that holds the sub-* folders")
     above = _sidecars("", top)
@@ -92,18 +92,17 @@ def _func_folders(
     inherited = _sidecars(f"{name}/", entries) + above
     for entry in entries:
         below = f"{name}/{entry.name}/"
-        if entry.name == "func" and entry.is_dir():
+        if entry.name == "func" and is_folder(entry):
             yield _files(below, _scan(derivatives, below), matters), inherited
-        elif entry.name.startswith("ses-") and entry.is_dir():
+        elif entry.name.startswith("ses-") and is_folder(entry):
             inner = _scan(derivatives, below)
-            if any(one.name == "func" and one.is_dir() for one in inner):
+            if any(one.name == "func" and is_folder(one) for one in inner):
                 files = _files(f"{below}func/", _scan(derivatives, f"{below}func"), matters)
                 yield files, _sidecars(below, inner) + inherited
 
 
 def _scan(derivatives: Path, relative: str) -> list[os.DirEntry[str]]:
-    with os.scandir(derivatives / relative) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
+    return listed(derivatives / relative)
 
 
 def _files(folder: str, entries: Sequence[os.DirEntry[str]], matters: Matters) -> list[File]:

@@ -135,7 +135,10 @@ def _means(bold: Bold, chosen: Operator, sums: npt.NDArray[Any], constant: Ints,
     means = np.full(sums.shape, np.nan)
     np.divide(sums - fixed, varying, out=means, where=varying > 0)
     signal = np.full((bold.n_frames, n_parcels), np.nan, dtype=np.float32)
-    signal[:, columns] = means * bold.slope + bold.inter
+    with np.errstate(over="ignore", invalid="ignore"):
+        signal[:, columns] = means * bold.slope + bold.inter
+    if np.isinf(signal).any():
+        raise RunError(f"{bold.path.name} scales its values by {bold.slope:g}: out of range; correct its header")
     coverage = np.zeros(n_parcels)
     coverage[columns] = varying / chosen.sizes[columns] * chosen.inside[columns]
     return Averages(signal, coverage.astype(np.float32))

@@ -115,7 +115,7 @@ def _load(path: Path, orientation: str) -> tuple[Values, list[str] | None]:
     except InputError as error:
         raise RunError(str(error).replace(str(path), path.name)) from None
     except (OSError, ValueError) as error:
-        raise RunError(f"{path.name} cannot be read as numbers: {' '.join(str(error).split())}") from None
+        raise RunError(f"{path.name} cannot be read as numbers: {' '.join(str(error).split())[:200]}") from None
     raise RunError(f"{path.name}: unknown kind of series; known: {', '.join([*_SEPARATOR, '.npy'])}, each also .gz")
 
 
