@@ -73,6 +73,7 @@ def test_collect_reads_what_is_written(image: Path, asked: dict[str, Any], tmp_p
     assert asked["derivatives"] == ["rois_cc200"]
     assert asked["quality_checked"]
     assert not asked["global_signal_regression"]
+    assert not asked["band_pass_filtering"]
     config = yaml.safe_load((Path(__file__).parents[2] / "config/benchmarks/abide.yaml").read_text())["collect"][
         "abide"
     ]
@@ -83,7 +84,7 @@ def test_collect_reads_what_is_written(image: Path, asked: dict[str, Any], tmp_p
     people = pd.read_csv(out / "participants.tsv", sep="\t", keep_default_na=False)
     assert people.iloc[0].to_dict() == {
         "participant_id": "sub-0050003", "site": "PITT", "age": 24.45, "sex": "M", "diagnosis": "autism", "fiq": "n/a",
-        "eyes": "closed", "fd_mm_mean_published": 0.11,
+        "eyes": "closed", "func_mean_fd": 0.11, "tr_s": 1.5,
     }  # fmt: skip
     assert people["diagnosis"].tolist() == ["autism", "control"]
     parcels = read_parcels(out / "cc200.tsv")
@@ -111,12 +112,29 @@ def test_other_parcels_than_cc200_are_refused(
 
 
 def test_without_internet_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fail(**given: Any) -> None:
+    def fail(*asked: Any, **given: Any) -> None:
         raise OSError("no route to host")
 
     monkeypatch.setattr("nilearn.datasets.fetch_abide_pcp", fail)
+    table = tmp_path / "cc200.tsv"
+    rows = "".join(f"{n}\tp{n}\tL\tVis\n" for n in range(1, 201))
+    table.write_text("index\tname\themisphere\tnetwork\n" + rows)
     with pytest.raises(InputError, match="no route to host; run this where there is internet"):
-        abide.run(tmp_path, tmp_path, None, everyone=False)
+        abide.run(tmp_path / "out", tmp_path, None, everyone=False, table=table)
+    monkeypatch.setattr("pooch.retrieve", fail)
+    with pytest.raises(InputError, match="give the file with --image"):  # before anything is written
+        abide.run(tmp_path / "out", tmp_path, None, everyone=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_who_is_missing_from_the_release_is_said(
+    image: Path, asked: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cache" / abide.PHENOTYPES
+    path.parent.mkdir(parents=True)
+    path.write_text("SUB_ID,FILE_ID\n1,a\n2,b\n3,no_filename\n4,c\n")
+    abide.run(tmp_path / "abide", tmp_path / "cache", image, everyone=False)
+    assert "lists 4 participants: 1 have no file of series and 1 were not asked for" in capsys.readouterr().err
 
 
 def test_a_parcel_takes_the_network_of_most_of_its_voxels() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from boldtable.errors import InputError
+from boldtable.errors import InputError, SettingsError
 from boldtable.stages.probe import Probe, heads
-from boldtable.stages.probe.heads import Part, Samples, knn
+from boldtable.stages.probe.heads import Part, Samples, choose, knn
 from boldtable.stages.probe.heads.prepare import prepare, scale
 
 RUNS = {"logistic": {}, "ridge": {"kind": "regression"}, "knn": {}, "linear-sgd": {"rates": [0.03, 0.001], "epochs": 3}}
@@ -292,9 +292,10 @@ def test_features_that_say_nothing_give_chance(head: str) -> None:
     y = y.astype(float) if numbers else y
     train, val, _ = cut(30)
     for size in (1, 100):
-        for more in ({}, {"inner_folds": 3} if head != "linear-sgd" else {}):
-            fitted = fit(of(head, **more), alone(np.ones((30, size))), part(y, train, val, 0 if numbers else 2))[0]
-            seen = np.concatenate([train, val]) if more else train
+        for folds in (None, 3 if head != "linear-sgd" else None):
+            probe = of(head, inner_folds=folds)
+            fitted = fit(probe, alone(np.ones((30, size))), part(y, train, val, 0 if numbers else 2))[0]
+            seen = np.concatenate([train, val]) if folds else train
             np.testing.assert_allclose(fitted.output[:, -1] if not numbers else fitted.output, y[seen].mean())
 
 
@@ -333,11 +334,12 @@ def test_nested_cross_validation_fits_on_training_and_validation_and_keeps_famil
     train, val, test = cut(80)
     asked: list[np.ndarray] = []
 
-    def spied(probe: Probe, samples: Samples, rows: np.ndarray, *rest: Any) -> Any:
-        asked.append(rows)
-        return prepare(probe, samples, rows, *rest)
+    nested = choose.nested
 
-    monkeypatch.setattr(heads, "prepare", spied)
+    def spied(measure: str, outputs: choose.Outputs, *rest: Any) -> choose.Fitted:
+        return nested(measure, lambda rows: asked.append(rows) or outputs(rows), *rest)
+
+    monkeypatch.setattr(choose, "nested", spied)
     families = np.arange(80) // 2
     fitted = fit(probe, alone(x), replace(part(y, train, val, n_classes), groups=families))[0]
     seen = set(train) | set(val)
@@ -354,6 +356,58 @@ def test_nested_cross_validation_fits_on_training_and_validation_and_keeps_famil
 
 def test_too_few_families_for_nested_cross_validation() -> None:
     y = np.arange(20) % 2
-    chosen = replace(part(y, np.arange(10), np.arange(10, 15)), groups=np.arange(20) // 10)
-    with pytest.raises(InputError, match="2 families cannot make 3 inner_folds"):
+    chosen = replace(part(y, np.arange(10), np.arange(10, 15)), groups=np.arange(20) // 20)
+    with pytest.raises(InputError, match="all participants to train on are of one family"):
         fit(settings(inner_folds=3), alone(np.random.default_rng(0).normal(size=(20, 3))), chosen)
+
+
+def test_inner_folds_keep_sites_together_where_the_scheme_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the inner folds would be easier than the outer ones, and choose for scanners that were seen."""
+    rng, n = np.random.default_rng(12), 120
+    y, sites = np.arange(n) % 2, np.arange(n) // 20
+    asked: list[np.ndarray] = []
+    nested = choose.nested
+
+    def spied(measure: str, outputs: choose.Outputs, *rest: Any) -> choose.Fitted:
+        return nested(measure, lambda rows: asked.append(rows) or outputs(rows), *rest)
+
+    monkeypatch.setattr(choose, "nested", spied)
+    outer = Part(np.arange(0, 100, 2), np.arange(1, 100, 2), y, 2, np.arange(n), 21, sites)
+    fit(settings(), alone(rng.normal(size=(n, 5))), outer)
+    assert len(asked) == 6
+    for inside in asked[:-1]:
+        assert not set(sites[inside]) & set(sites[np.setdiff1d(np.arange(100), inside)])
+
+
+def test_what_a_probe_is_chosen_by(capsys: pytest.CaptureFixture[str]) -> None:
+    """An unbalanced target: the threshold of balanced accuracy sees a step where the ranks see the order."""
+    y = np.array([0, 0, 0, 0, 1, 1])
+    output = np.array([0.1, 0.2, 0.3, 0.6, 0.4, 0.45])
+    shares = np.stack([1 - output, output], axis=1)
+    assert choose.goodness("auroc", y, shares) == pytest.approx(6 / 8)
+    assert choose.goodness("balanced_accuracy", y, shares) == pytest.approx((3 / 4 + 0) / 2)
+    assert choose.goodness("log_loss", y, shares) == pytest.approx(
+        float(np.log([0.9, 0.8, 0.7, 0.4, 0.4, 0.45]).mean())
+    )
+    assert np.isnan(choose.goodness("auroc", y[:3], shares[:3]))
+    numbers = np.array([1.0, 2, 3])
+    assert choose.goodness("r2", numbers, numbers) == 1
+    assert choose.goodness("r2", numbers, np.full(3, 2.0)) == 0
+    assert choose.goodness("mae", numbers, np.full(3, 2.0)) == pytest.approx(-2 / 3)
+    assert settings().measure == "auroc"
+    assert of("ridge").measure == "r2"
+    assert of("linear-sgd").measure == "balanced_accuracy"
+    with pytest.raises(SettingsError, match="choose_by 'r2' does not fit kind"):
+        settings(choose_by="r2")
+
+
+def test_the_edge_of_a_grid_is_told() -> None:
+    rng = np.random.default_rng(13)
+    y = np.arange(80) % 2
+    x = rng.normal(size=(80, 2)) + 3 * y[:, None]
+    train, val, _ = cut(80)
+    assert fit(settings(strengths=[1.0]), alone(x), part(y, train, val))[0].edge is None
+    assert fit(settings(strengths=[1e-9, 1e-8]), alone(rng.normal(size=(80, 2))), part(y, train, val))[0].edge
+    assert fit(settings(strengths=[1e-6, 1e-3, 1.0], choose_by="log_loss"), alone(x), part(y, train, val))[0].edge == (
+        "largest"
+    )

@@ -163,11 +163,14 @@ def fetch_abide(
     atlases: Annotated[
         Path | None, typer.Option(help="Offline folder with the files of schaefer400-tian3-buckner7.")
     ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="A ready table of the CC200 parcels, instead of image and atlases.")
+    ] = None,
 ) -> None:
     """ABIDE's public parcel series (C-PAC, CC200) → a dataset for config/benchmarks/abide.yaml; needs internet."""
     from boldtable import abide as helper
 
-    helper.run(out, cache, image, everyone, atlases)
+    helper.run(out, cache, image, everyone, atlases, table)
 
 
 @app.command()

@@ -114,6 +114,7 @@ def _levels(settings: Probe, people: pd.DataFrame) -> pd.DataFrame:
     """With the level that splits are stratified by: the class, or a quantile of the target."""
     if settings.kind == "classification":
         texts = people["target"].map(class_name)
+        _refuse_spellings(settings, texts)
         people = people.assign(target=texts, level=texts)
     else:
         people = _numeric(settings, people)
@@ -138,6 +139,20 @@ def _levels(settings: Probe, people: pd.DataFrame) -> pd.DataFrame:
             "from; say with classes which values are one class"
         )
     return people
+
+
+def _refuse_spellings(settings: Probe, texts: pd.Series) -> None:
+    """Refuse classes that differ only in case or blanks: they are one class written in several ways."""
+    spellings: dict[str, list[str]] = {}
+    for text in sorted(set(texts), key=natural):
+        spellings.setdefault("".join(text.split()).casefold(), []).append(text)
+    for alike in spellings.values():
+        if len(alike) > 1:
+            counts = splits.listed(f"'{text}' {int((texts == text).sum())}" for text in alike)
+            raise InputError(
+                f"column '{settings.target}' writes one class in several ways ({counts}); correct the table, or say "
+                "with classes which values are one class"
+            )
 
 
 def _numeric(settings: Probe, people: pd.DataFrame) -> pd.DataFrame:

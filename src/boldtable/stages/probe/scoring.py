@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,18 +117,22 @@ def _targets(made: pd.DataFrame) -> pd.Series:
 def _splits(settings: Probe, samples: Samples, made: pd.DataFrame, what: str) -> dict[int, Result]:
     people, cut = _targets(made), {}
     groups = pd.factorize(made.groupby(recordings.PERSON, sort=True)["group"].first())[0]
+    sites = pd.factorize(covariates.site(settings, made))[0] if settings.scheme == "leave-one-site-out" else None
     for split, rows in made.groupby("split"):
         places = people.index.get_indexer(pd.MultiIndex.from_frame(rows[recordings.PERSON]))
         parts = {part: np.sort(places[rows["part"].to_numpy() == part]) for part in splits.PARTS}
         empty = [part for part, members in parts.items() if not len(members)]
         if empty:
             raise InputError(f"split {split} of {what} has nobody in {empty[0]}: make the splits again")
-        cut[int(str(split))] = _Split(settings, people, parts, groups, settings.seed + int(str(split)))
+        cut[int(str(split))] = _Split(settings, people, parts, groups, sites, settings.seed + int(str(split)))
     fits = heads.fit(settings, samples, [split.part for split in cut.values()])
-    found, unseen = {}, []
+    found, unseen, edges = {}, [], Counter[str]()
     for number, fitted in progress(zip(cut, fits, strict=True), what, total=len(cut)):
         found[number] = cut[number].result(settings, fitted, samples.values.shape[1])
         unseen += [f"{', '.join(fitted.unseen)} (split {number})"] if fitted.unseen else []
+        edges.update([fitted.edge] if fitted.edge else [])
+    for edge, n in edges.items():
+        say(f"{what}: the {edge} value of the grid was chosen in {n} of {len(cut)} splits; widen it to see beyond")
     if unseen:
         say(f"{what}: sites without two training participants get the pooled location and scale: {'; '.join(unseen)}")
     return found
@@ -136,7 +141,9 @@ def _splits(settings: Probe, samples: Samples, made: pd.DataFrame, what: str) ->
 class _Split:
     """One split of a task: its part for the probe, and what the finished probe says of its test participants."""
 
-    def __init__(self, settings: Probe, people: pd.Series, parts: dict[str, Ints], groups: Ints, seed: int) -> None:
+    def __init__(
+        self, settings: Probe, people: pd.Series, parts: dict[str, Ints], groups: Ints, sites: Ints | None, seed: int
+    ) -> None:
         self.people, self.parts = people, parts
         self.names: list[str] = []
         self.choices: Row = {}
@@ -144,7 +151,7 @@ class _Split:
             y: Any = people.to_numpy().astype(float)
         else:
             y, self.names, self.choices = _class_numbers(settings, people, parts["train"])
-        self.part = Part(parts["train"], parts["val"], y, len(self.names), groups, seed)
+        self.part = Part(parts["train"], parts["val"], y, len(self.names), groups, seed, sites)
 
     def result(self, settings: Probe, fitted: Fitted, n_features: int) -> Result:
         """Score the test participants."""
@@ -152,18 +159,19 @@ class _Split:
         if settings.kind == "regression":
             values = metrics.regression(y[test], output[test])
             texts, scores = [repr(float(value)) for value in output], output
-            truths, chosen_by = [str(value) for value in self.people], {"val_mae": -fitted.validation}
+            truths = [str(value) for value in self.people]
         else:
             values = metrics.classification(y[test], output[test])
             texts, scores = [self.names[label] for label in output.argmax(axis=1)], output[:, -1]
-            truths, chosen_by = [self.names[label] for label in y], {"val_balanced_accuracy": fitted.validation}
+            truths = [self.names[label] for label in y]
         rows = [
             {**_person(self.people.index[i]), "target": truths[i], "prediction": texts[i], "score": float(scores[i])}
             for i in test
         ]
         choices = {
             "probe": settings.head, _CHOICES.get(settings.head, "strength"): fitted.chosen, "n_features": n_features,
-            **chosen_by, **self.choices,
+            f"val_{settings.measure}": -fitted.validation if settings.measure == "mae" else fitted.validation,
+            **({"grid_edge": fitted.edge} if fitted.edge else {}), **self.choices,
         }  # fmt: skip
         if fitted.unseen:
             choices["pooled_sites"] = list(fitted.unseen)

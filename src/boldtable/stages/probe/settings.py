@@ -176,12 +176,17 @@ class Probe(Settings):
         description="For knn: numbers of neighbours to choose from on the validation part; on a tie the largest wins.",
     )
     inner_folds: int | None = Field(
-        None,
+        5,
         ge=2,
         le=20,
         description="For logistic, ridge and knn: choose by nested cross-validation, over this many folds of the "
-        "training and validation parts together, and fit on both; null chooses on the validation part and fits on the "
-        "training part.",
+        "training and validation parts together (families, and for leave-one-site-out sites, stay together), and fit "
+        "on both; null chooses on the validation part and fits on the training part. linear-sgd always does that.",
+    )
+    choose_by: Literal["auroc", "log_loss", "balanced_accuracy", "r2", "mae"] | None = Field(
+        None,
+        description="For logistic, ridge and knn: what a value of the grid is chosen by; null means auroc for classes "
+        "and r2 for regression. linear-sgd goes by balanced accuracy or mean absolute error, as its authors do.",
     )
     rates: list[float] = Field(
         [0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4],
@@ -205,6 +210,18 @@ class Probe(Settings):
     def head(self) -> str:
         """The probe, where none is named that of the kind."""
         return self.probe or ("ridge" if self.kind == "regression" else "logistic")
+
+    @property
+    def nested_folds(self) -> int | None:
+        """The inner folds that the probe is chosen over; None where it is chosen on the validation part."""
+        return None if self.head == "linear-sgd" else self.inner_folds
+
+    @property
+    def measure(self) -> str:
+        """What the probe is chosen by."""
+        if self.head == "linear-sgd":
+            return "mae" if self.kind == "regression" else "balanced_accuracy"
+        return self.choose_by or ("r2" if self.kind == "regression" else "auroc")
 
     @property
     def grid(self) -> list[float]:
@@ -259,8 +276,12 @@ class Probe(Settings):
             self.probe == "logistic" and self.kind == "regression"
         ):
             raise ValueError(f"probe '{self.probe}' does not fit kind '{self.kind}': leave it null")
-        if self.probe == "linear-sgd" and self.inner_folds is not None:
-            raise ValueError("linear-sgd chooses on the validation part: leave inner_folds null")
+        given = {"inner_folds", "choose_by"} & self.model_fields_set
+        if self.probe == "linear-sgd" and any(getattr(self, name) is not None for name in given):
+            raise ValueError("linear-sgd chooses on the validation part, as its authors do: leave inner_folds null")
+        numbers = self.kind == "regression"
+        if self.choose_by is not None and (self.choose_by in ("r2", "mae")) != numbers:
+            raise ValueError(f"choose_by '{self.choose_by}' does not fit kind '{self.kind}'")
         for name in ("strengths", "neighbours", "rates"):
             if min(getattr(self, name)) <= 0:
                 raise ValueError(f"{name} must be above 0")
@@ -273,7 +294,8 @@ class Probe(Settings):
             "confounds": [],
             "select": None,
             "probe": None,
-            "inner_folds": None,
+            "inner_folds": 5,
+            "choose_by": None,
             "windows": "mean",
         }
         wrong = [name for name, off in fitted.items() if self.kind == "fingerprint" and getattr(self, name) != off]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -29,18 +30,28 @@ def fit(settings: Probe, samples: Samples, parts: Sequence[Part]) -> Iterator[Fi
     else:
         found = (_one(settings, samples, part) for part in parts)
     for part, fitted in zip(parts, found, strict=True):
-        seen = part.train if settings.inner_folds is None else np.concatenate([part.train, part.val])
+        seen = part.train if settings.nested_folds is None else np.concatenate([part.train, part.val])
         unseen = unseen_sites(samples, seen) if settings.harmonise == "site" else []
         yield replace(fitted, unseen=tuple(unseen))
 
 
 def _one(settings: Probe, samples: Samples, part: Part) -> Fitted:
-    """A probe on one row per participant or per window; of several rows a participant gets the mean output."""
+    """A probe on one row per participant or per window; of several rows a participant gets the mean output.
+
+    In nested selection what is done to the features is fitted once, on all that the probe may see: it takes most of the
+    time, knows no target, and the test part has no share in it. Only the selection of features asks for the target, so
+    that it is made anew in every inner fold.
+    """
+    seen = np.sort(np.concatenate([part.train, part.val]))
+
+    @cache
+    def of_seen() -> Array:
+        return scale(prepare(settings, samples, seen, part.y, part.n_classes))
 
     def outputs(train: Ints) -> Iterator[tuple[float, Array]]:
-        prepared = prepare(settings, samples, train, part.y, part.n_classes)
-        x = scale(prepared)
-        rows, owner = prepared.train, samples.owner
+        once = settings.nested_folds is not None and settings.select is None
+        x = of_seen() if once else scale(prepare(settings, samples, train, part.y, part.n_classes))
+        rows, owner = samples.rows(train), samples.owner
         if not x[rows].any():
             return ((value, choose.constant(part, train)) for value in settings.grid)
         found: Iterator[tuple[float, Array]]
@@ -53,7 +64,6 @@ def _one(settings: Probe, samples: Samples, part: Part) -> Fitted:
             found = logistic.outputs(x, classes, rows, settings.strengths, part.n_classes, settings.balance)
         return ((value, samples.average(output)) for value, output in found)
 
-    if settings.inner_folds is None:
-        return choose.on_validation(outputs, part.y, part.n_classes, part.train, part.val)
-    seen = np.sort(np.concatenate([part.train, part.val]))
-    return choose.nested(outputs, part.y, part.n_classes, seen, part.groups, settings.inner_folds, part.seed)
+    if settings.nested_folds is None:
+        return choose.on_validation(settings.measure, outputs, part.y, part.train, part.val)
+    return choose.nested(settings.measure, outputs, part, seen, settings.nested_folds)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.stats import rankdata
 from sklearn.model_selection import StratifiedGroupKFold
 
 from boldtable.errors import InputError
@@ -15,6 +18,7 @@ from boldtable.stages.probe.heads.samples import Floats, Ints, Part
 
 # Training participants → every value of the grid, the one to prefer among equals first, with what it gives everybody.
 Outputs = Callable[[Ints], Iterator[tuple[float, Array]]]
+_SMALLEST_SHARE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -22,52 +26,123 @@ class Fitted:
     """A chosen probe: its value of the grid and what it gives for every participant.
 
     `output` is (participant, class) probabilities for classes, (participant,) values for regression; `validation` the
-    balanced accuracy, or minus the mean absolute error, that it was chosen by; `unseen` the sites that harmonisation
-    had to take for the pooled one.
+    measure that it was chosen by, larger is better; `edge` says that the value is the smallest or the largest of its
+    grid; `unseen` the sites that harmonisation had to take for the pooled one.
     """
 
     chosen: float
     validation: float
     output: Array
+    edge: str | None = None
     unseen: tuple[str, ...] = ()
 
 
-def goodness(y: Floats | Ints, output: Array, n_classes: int) -> float:
-    """Balanced accuracy, or minus the mean absolute error where `n_classes` is 0; minus infinity of what diverged."""
+def goodness(measure: str, y: Floats | Ints, output: Array) -> float:
+    """How good an output is, larger is better: minus infinity of what diverged, NaN where it cannot be told.
+
+    `measure` is auroc (of several classes the mean of one against the rest), log_loss or balanced_accuracy of class
+    numbers `y` and probabilities (participant, class), or r2 or mae of numbers.
+    """
     if not np.isfinite(output).all():
         return -np.inf
-    if n_classes:
+    if measure == "balanced_accuracy":
         return metrics.balanced_accuracy(y, output.argmax(axis=1))
+    if measure == "auroc":
+        return _auroc(y.astype(np.int64), output)
+    if measure == "log_loss":
+        own = output[np.arange(len(y)), y.astype(np.int64)]
+        return float(np.log(np.maximum(own, _SMALLEST_SHARE)).mean())
+    if measure == "r2":
+        spread = float(((y - y.mean()) ** 2).sum())
+        return 1 - float(((output - y) ** 2).sum()) / spread if spread > 0 else np.nan
     return -float(np.abs(output - y).mean())
 
 
-def on_validation(outputs: Outputs, y: Floats | Ints, n_classes: int, train: Ints, val: Ints) -> Fitted:
+def _auroc(y: Ints, output: Array) -> float:
+    """Mean over the classes that occur of one against the rest, by ranks; NaN where only one does."""
+    present = np.unique(y)
+    if len(present) < 2:
+        return np.nan
+    judged = present[1:] if output.shape[1] == 2 else present
+    ranks = rankdata(output[:, judged], axis=0)
+    own = y[:, None] == judged
+    n_own = own.sum(axis=0)
+    above = np.where(own, ranks, 0).sum(axis=0) - n_own * (n_own + 1) / 2
+    return float((above / (n_own * (len(y) - n_own))).mean())
+
+
+def on_validation(measure: str, outputs: Outputs, y: Floats | Ints, train: Ints, val: Ints) -> Fitted:
     """The first of the best values on the participants `val`, fitted on `train`."""
-    fits = (Fitted(value, goodness(y[val], output[val], n_classes), output) for value, output in outputs(train))
-    return max(fits, key=lambda fit: fit.validation)
+    fits = [Fitted(value, goodness(measure, y[val], output[val]), output) for value, output in outputs(train)]
+    best = max(fits, key=lambda fit: -np.inf if np.isnan(fit.validation) else fit.validation)
+    return replace(best, edge=_edge(best.chosen, [fit.chosen for fit in fits]))
 
 
-def nested(
-    outputs: Outputs, y: Floats | Ints, n_classes: int, seen: Ints, groups: Ints, folds: int, seed: int
-) -> Fitted:
+def nested(measure: str, outputs: Outputs, part: Part, seen: Ints, folds: int) -> Fitted:
     """The value best on average over inner folds of the participants `seen`, fitted on all of them.
 
-    The folds are stratified by class (or by quantile of the target) and keep each of `groups` (participant,) together.
-    Raises `InputError` where there are fewer groups than folds.
+    The folds are stratified by class (or by quantile of the target). They keep families together, and where the part
+    has sites, whole sites, because the outer split does so too. There are as many folds as `folds`, or as the smallest
+    class, the families or the sites allow. Raises `InputError` where that is fewer than two.
     """
-    if len(np.unique(groups[seen])) < folds:
-        raise InputError(f"{len(np.unique(groups[seen]))} families cannot make {folds} inner_folds: set it lower")
-    strata = y[seen] if n_classes else np.argsort(np.argsort(y[seen], kind="stable")) * folds // len(seen)
-    cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    blocks = _blocks(part, seen)
+    y = part.y
+    fewest = int(np.bincount(part.classes[seen])[np.unique(part.classes[seen])].min()) if part.n_classes else folds
+    folds = min(folds, len(np.unique(blocks)), max(2, fewest))
+    if folds < 2:
+        raise InputError("all participants to train on are of one family: nothing can be chosen; set inner_folds: null")
+    strata = y[seen] if part.n_classes else _quantiles(y[seen], min(folds, len(seen) // folds))
+    cut = StratifiedGroupKFold(folds, shuffle=True, random_state=part.seed)
     values: list[float] = []
-    sums = np.zeros(0)
-    for inside, outside in cut.split(seen, strata, groups[seen]):
-        found = [(v, goodness(y[seen[outside]], o[seen[outside]], n_classes)) for v, o in outputs(seen[inside])]
-        values = [value for value, _ in found]
-        sums = np.array([good for _, good in found]) + (sums if len(sums) else 0)
-    chosen = values[int(sums.argmax())]
+    found, sizes = [], []
+    for inside, outside in cut.split(seen, strata, blocks):
+        if part.n_classes and len(np.unique(y[seen[inside]])) < 2:
+            continue
+        good = [(v, goodness(measure, y[seen[outside]], o[seen[outside]])) for v, o in outputs(seen[inside])]
+        values = [value for value, _ in good]
+        found.append([number for _, number in good])
+        sizes.append(len(outside))
+    means = _weighted(np.array(found), np.array(sizes))
+    if np.isnan(means).all():
+        raise InputError("no inner fold holds two classes, so that nothing can be chosen; set inner_folds: null")
+    chosen = values[int(np.nanargmax(means))]
     output = next(output for value, output in outputs(seen) if value == chosen)
-    return Fitted(chosen, float(sums.max()) / folds, output)
+    return Fitted(chosen, float(np.nanmax(means)), output, _edge(chosen, values))
+
+
+def _quantiles(y: Floats | Ints, n: int) -> Ints:
+    """The quantile of each value among `n`."""
+    return np.argsort(np.argsort(y, kind="stable")) * max(1, n) // len(y)
+
+
+def _weighted(found: Array, sizes: Ints) -> Array:
+    """The mean over folds (fold, value), each weighted by its participants; folds that cannot tell are left out."""
+    if not found.size:
+        return np.full(1, np.nan)
+    known = ~np.isnan(found)
+    weights = np.where(known, sizes[:, None], 0)
+    total = weights.sum(axis=0)
+    sums = (np.where(known, found, 0) * weights).sum(axis=0)
+    return np.where(total > 0, sums / np.maximum(total, 1), np.nan)
+
+
+def _blocks(part: Part, seen: Ints) -> Ints:
+    """Who stays together in the inner folds (participant of `seen`,): families, or sites and the families in them."""
+    groups = np.unique(part.groups[seen], return_inverse=True)[1]
+    if part.sites is None:
+        return groups
+    sites = np.unique(part.sites[seen], return_inverse=True)[1]
+    n_sites, n = int(sites.max()) + 1, int(sites.max()) + 1 + int(groups.max()) + 1
+    links = coo_array((np.ones(len(seen)), (sites, n_sites + groups)), shape=(n, n))
+    blocks = connected_components(links, directed=False)[1][sites]
+    return blocks if len(np.unique(blocks)) > 1 else groups  # of one site only, or all sites share families
+
+
+def _edge(chosen: float, grid: list[float]) -> str | None:
+    """Whether a chosen value is an end of its grid, beyond which a better one may lie."""
+    if len(grid) < 2 or min(grid) < chosen < max(grid):
+        return None
+    return "smallest" if chosen == min(grid) else "largest"
 
 
 def constant(part: Part, train: Ints) -> Array:

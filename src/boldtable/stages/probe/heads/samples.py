@@ -84,8 +84,8 @@ class Samples:
 class Part:
     """One split: the participants `train` and `val`, and what all participants are.
 
-    `y` (participant,) is class numbers, or numbers where `n_classes` is 0; `groups` (participant,) families; `seed`
-    draws what is random.
+    `y` (participant,) is class numbers, or numbers where `n_classes` is 0; `groups` (participant,) families; `sites`
+    (participant,) where sites are what the scheme keeps together; `seed` draws what is random.
     """
 
     train: Ints
@@ -94,6 +94,7 @@ class Part:
     n_classes: int
     groups: Ints
     seed: int
+    sites: Ints | None = None
 
     @property
     def classes(self) -> Ints:

@@ -70,7 +70,7 @@ def _chosen(settings: Probe, samples: Samples, part: Part, rates: torch.Tensor) 
         if settings.validate_on == "windows":
             whose = samples.owner[val]
             judged = averaged[whose] if flat else _result(part, output[val])
-        fits.append(Fitted(rate, goodness(part.y[whose], judged, part.n_classes), averaged))
+        fits.append(Fitted(rate, goodness(settings.measure, part.y[whose], judged), averaged))
     return max(fits, key=lambda fit: fit.validation)
 
 
