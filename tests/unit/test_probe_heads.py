@@ -330,7 +330,7 @@ def test_nested_cross_validation_fits_on_training_and_validation_and_keeps_famil
     probe = of(head, inner_folds=4)
     y, n_classes = target(probe, rng, 80)
     x = rng.normal(size=(80, 5))
-    x[:, 0] += 2 * y
+    x[:, 0] += 3 * y
     train, val, test = cut(80)
     asked: list[np.ndarray] = []
 
