@@ -103,7 +103,7 @@ def statistic(
         scores = None if found.scores is None else found.scores[number]
         pools = [np.arange(found.n)] if how == "pooled" or (how == "leading" and metric not in WITHIN) else parts
         values = [
-            _value(metric, own[:, pool], said[:, pool], None if scores is None else scores[pool], found.n_classes,
+            value(metric, own[:, pool], said[:, pool], None if scores is None else scores[pool], found.n_classes,
                    None if weights is None else weights[:, pool])
             for pool in pools
         ]  # fmt: skip
@@ -123,8 +123,10 @@ def _over_parts(values: list[Floats], sizes: list[int] | None) -> Floats:
         return np.asarray(np.where(np.isfinite(stacked), stacked * known, 0).sum(axis=0) / known.sum(axis=0))
 
 
-def _value(metric: str, truth: Array, said: Array, scores: Floats | None, n_classes: int, w: Floats | None) -> Floats:
-    """The score of one pool; arrays are (draw, participant)."""
+def value(
+    metric: str, truth: Array, said: Array, scores: Floats | None, n_classes: int, w: Floats | None = None
+) -> Floats:
+    """Return the score of one pool of participants; `truth`, `said` and the weights `w` are (draw, participant)."""
     if metric == "auroc":
         return auroc(truth, scores, n_classes)
     weights = np.ones((1, truth.shape[1])) if w is None else w
@@ -239,8 +241,8 @@ def contributions(metric: str, found: Outcomes) -> tuple[Floats, Floats]:
 
 def _gain(metric: str, truth: Array, said: Array) -> Array:
     if metric == "mae":
-        return np.abs(truth - said)
-    return -((truth - said) ** 2) if metric == "r2" else truth == said
+        return np.asarray(np.abs(truth - said))
+    return np.asarray(-((truth - said) ** 2) if metric == "r2" else truth == said)
 
 
 def _weights(metric: str, truth: Array, parts: list[Ints]) -> Floats:

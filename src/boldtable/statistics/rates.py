@@ -111,7 +111,7 @@ def repeated(design: Design, repetitions: int, seed: int = 0) -> dict[str, float
     n_test = max(4, design.n // 5 // 2 * 2)
     for _ in range(repetitions):
         scores = [_over_splits(rng, design, 0.25, n_test) for _ in range(2)]
-        values = [one.scores(one.target) for one in scores]
+        values = [one.values(one.target) for one in scores]
         found["corrected t-test"] += corrected_paired_test(values[0], values[1], design.n - n_test, n_test).p <= LEVEL
         nothing = _over_splits(rng, design, 0.0, n_test)
         found["against chance"] += permutation_test(nothing, _DRAWS, design.n - n_test, n_test, 1) <= LEVEL

@@ -29,9 +29,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
+from boldtable.statistics.people import value
+
 Values = Sequence[float] | npt.NDArray[np.floating]
 FEWEST = 5
-_BLOCK = 20_000_000  # numbers held at once by a permutation test
+_BLOCK = 4_000_000  # numbers held at once by a permutation test
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,8 @@ def _carries(values: npt.NDArray[np.float64]) -> bool:
 class Predictions:
     """Every prediction of one model on one task: a row per participant and split in which it was tested.
 
-    `target` has one value per participant; `person`, `split` (counted from 0) and `predicted` one per row. Classes
-    are numbers from 0 on; `n_classes` is 0 where targets are quantities.
+    `target` has one value per participant; `person`, `split` (counted from 0), `predicted` and `scores` (probabilities
+    by class, or None) one per row. Classes are numbers from 0 on; `n_classes` is 0 where targets are quantities.
     """
 
     target: npt.NDArray[Any]
@@ -109,30 +111,27 @@ class Predictions:
     split: npt.NDArray[np.int64]
     predicted: npt.NDArray[Any]
     n_classes: int
+    scores: npt.NDArray[np.float64] | None = None
 
-    def scores(self, target: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Return balanced accuracy (classes; over those that occur) or minus the mean absolute error, per split.
+    def values(self, target: npt.NDArray[Any], metric: str | None = None) -> npt.NDArray[np.float64]:
+        """Return the metric of every split, larger being better, of `target` (..., participant): (..., split).
 
-        `target` is (..., participant); the result is (..., split).
+        None is balanced accuracy for classes and the mean absolute error, with its sign turned, for quantities.
         """
-        order = np.argsort(self.split, kind="stable")
-        starts = np.searchsorted(self.split[order], np.arange(int(self.split.max()) + 1))
-        truth, predicted = target[..., self.person[order]], self.predicted[order]
-        if not self.n_classes:
-            sizes = np.diff([*starts, len(order)])
-            return np.asarray(-np.add.reduceat(np.abs(truth - predicted), starts, axis=-1) / sizes)
-        recalls: npt.NDArray[Any] = np.zeros(1)
-        present: npt.NDArray[Any] = np.zeros(1)
-        for label in range(self.n_classes):
-            own = truth == label
-            there = np.add.reduceat(own, starts, axis=-1, dtype=np.int64)
-            right = np.add.reduceat(own & (predicted == label), starts, axis=-1, dtype=np.int64)
-            recalls = recalls + np.divide(right, there, out=np.zeros(there.shape), where=there > 0)
-            present = present + (there > 0)
-        return np.asarray(recalls / present)
+        name = metric or ("balanced_accuracy" if self.n_classes else "mae")
+        dealt = np.atleast_2d(target)
+        found = [self._of_split(name, dealt, np.flatnonzero(self.split == k)) for k in range(int(self.split.max()) + 1)]
+        made = np.stack(found, axis=-1) * (-1 if name == "mae" else 1)
+        return np.asarray(made if target.ndim > 1 else made[0])
+
+    def _of_split(self, metric: str, target: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        scores = None if self.scores is None else self.scores[rows]
+        return value(metric, target[:, self.person[rows]], self.predicted[None, rows], scores, self.n_classes)
 
 
-def permutation_test(found: Predictions, permutations: int, n_train: float, n_test: float, seed: int) -> float:
+def permutation_test(
+    found: Predictions, permutations: int, n_train: float, n_test: float, seed: int, metric: str | None = None
+) -> float:
     """Return the one-sided p of predictions being no better than with the targets dealt out anew.
 
     A participant keeps the dealt target in every split. The probes are not fitted again, so permuted means vary less
@@ -143,17 +142,23 @@ def permutation_test(found: Predictions, permutations: int, n_train: float, n_te
     """
     if permutations < 1:
         return math.nan
-    rng = np.random.default_rng(seed)
+    rng, own = np.random.default_rng(seed), float(np.nanmean(found.values(found.target, metric)))
+    if not math.isfinite(own):
+        return math.nan
     size = max(1, _BLOCK // max(len(found.person), len(found.target)))
     dealt = np.concatenate([
-        found.scores(rng.permuted(np.tile(found.target, (min(size, permutations - first), 1)), axis=1))
+        found.values(rng.permuted(np.tile(found.target, (min(size, permutations - first), 1)), axis=1), metric)
         for first in range(0, permutations, size)
     ])  # fmt: skip
-    means = dealt.mean(axis=1)
+    means = np.nanmean(dealt, axis=1)
     centre, spread = means.mean(), float(means.std())
-    corrected = float(dealt.std(axis=0).mean()) * _inflation(dealt.shape[1], n_train, n_test) if n_train > 0 else 0.0
+    corrected = (
+        float(np.nanmean(np.nanstd(dealt, axis=0))) * _inflation(dealt.shape[1], n_train, n_test)
+        if n_train > 0
+        else 0.0
+    )
     widened = centre + (means - centre) * (max(1.0, corrected / spread) if spread > 0 else 1.0)
-    better = int((widened >= found.scores(found.target).mean() - 1e-12).sum())
+    better = int((widened >= own - 1e-12).sum())
     return (better + 1) / (permutations + 1)
 
 
