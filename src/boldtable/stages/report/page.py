@@ -145,8 +145,10 @@ def _attribution(found: Attribution, tasks: list[Task]) -> Row:
             ax.set_xlabel(METRICS[task.primary].label)
 
         plots.append({"task": task.name, "figure": drawing(label, 3.4, 0.72 + 0.22 * len(scores), draw)})
-        texts = [[texts.number(float(value), task.primary) for value in scores[kind]] for kind in ("only", "hidden")]
-        columns.append(list(zip(*texts, strict=True)))
+        printed_scores = [
+            [texts.number(float(value), task.primary) for value in scores[kind]] for kind in ("only", "hidden")
+        ]
+        columns.append(list(zip(*printed_scores, strict=True)))
     rows = [(network, [column[i] for column in columns]) for i, network in enumerate(found.networks)]
     return {"name": found.row, "figures": plots, "rows": rows, "tasks": [task.name for task in tasks]}
 
