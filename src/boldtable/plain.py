@@ -35,5 +35,6 @@ def markdown(text: str) -> str:
     found = " ".join(plain(text).split())
     found = re.sub(r"([\\`*\[\]|])", r"\\\1", found).replace("&", "&amp;").replace("<", "&lt;")
     found = re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", found)
-    found = re.sub(r"^([#>+=-]|\d+[.)])", r"\\\1", found)
+    found = re.sub(r"^([#>+=-])", r"\\\1", found)
+    found = re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", found)
     return found.replace("://", ":\\//").replace("www.", "www\\.").replace("@", "\\@")

@@ -99,8 +99,9 @@ def _named(settings: Report, row: str) -> str:
 
 def _markdown_cell(entry: Entry) -> str:
     mean = f"**{entry.mean}**" if entry.best else entry.mean
+    value = " ".join(part for part in (f"{mean}{entry.mark}", entry.spread) if part)
     chance = f"p {entry.chance}" if entry.chance else ""
-    return " ".join(part for part in (f"{mean}{entry.mark}", entry.spread, chance, entry.second, entry.few) if part)
+    return ", ".join(part for part in (value, chance, entry.second, entry.few) if part)
 
 
 def _markdown_published(table: Table) -> list[str]:
