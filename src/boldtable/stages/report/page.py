@@ -181,10 +181,11 @@ def _dots(settings: Report, task: Task, table: Table, limits: tuple[float, float
     chance = float(shown["chance"].iloc[0])
     best = list(shown.loc[shown["best"], "model"])
     label = f"{task.name}: {METRICS[metric].label} of every model and split"
+    height = min(0.34 + 0.03 * len(task.sites), 0.9)  # room for the names of sites
 
     def draw(ax: Axes) -> None:
         figures.dots(ax, scores, shown, None if pd.isna(chance) else chance, best, by_site.labels(task))
         ax.set_xlabel(METRICS[metric].label)
         ax.set_xlim(limits[0] * scale, limits[1] * scale)
 
-    return {"task": task.name, "figure": drawing(label, 4.4, 0.72 + 0.34 * len(settings.rows), draw)}
+    return {"task": task.name, "figure": drawing(label, 4.4, 0.72 + height * len(settings.rows), draw)}
