@@ -141,6 +141,8 @@ def _table(about: Block, lost: Mapping[str, set[str]], lines: list[str]) -> Bloc
     for key in ("models", "curves", "attribution"):
         if key in about:
             found[key] = kept(_names(about, key), lost["embed"])
+    if "controls" in about:
+        found["controls"] = kept(_names(about, "controls"), lost["probe"])
     if "pairs" in about:
         found["pairs"] = [pair for pair in about["pairs"] if kept(pair, lost["embed"]) == list(pair)]
     if "reference" in about and not kept([about["reference"]], lost["embed"]):

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from rich.progress import track
 
+from boldtable.plain import plain
+
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 5.0
 _LONGEST_MESSAGE = 300
@@ -45,4 +47,4 @@ def log_fault(error: BaseException) -> str:
 
 def say(line: str) -> None:
     """Write one plain line to standard error, flushed, so that logs are readable while a job runs."""
-    print(line, file=sys.stderr, flush=True)
+    print(plain(line, keep="\n\t"), file=sys.stderr, flush=True)

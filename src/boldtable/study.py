@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints
 from boldtable.absent import present
 from boldtable.errors import BoldtableError, InputError, SettingsError, nearest
 from boldtable.expansion import BASELINES, expand
+from boldtable.plain import plain
 from boldtable.progress import say
 from boldtable.settings import Settings
 from boldtable.stages.clean import Clean
@@ -160,7 +161,7 @@ def refuse_wrong(config: dict[str, Any]) -> None:
         study.check()
         study.check_folders()
     except BoldtableError as error:
-        print(f"boldtable: error: {error}", file=sys.stderr)
+        print(plain(f"boldtable: error: {error}", keep="\n\t"), file=sys.stderr)
         sys.exit(2)
 
 

@@ -45,6 +45,7 @@ CONFIG: dict[str, Any] = {
     "report": {
         "main": {
             "models": ["untaught", "mixed", "odd"], "tasks": ["gone-sex", "here-sex", "transfer"],
+            "controls": ["gone-sex", "here-sex"],
             "reference": "untaught", "pairs": [["untaught", "untaught-untrained"], ["mixed", "mixed-untrained"]],
         },
         "bare": {"models": ["mixed"], "tasks": ["bare-sex"]},
@@ -72,6 +73,7 @@ def test_what_needs_a_dataset_goes_with_it(config: dict[str, Any]) -> None:
     assert set(found["embed"]) == {"mixed"}
     assert set(found["report"]) == {"main"}
     table = found["report"]["main"]
+    assert table["controls"] == ["here-sex"]
     assert (table["models"], table["tasks"], table["pairs"]) == (
         ["mixed"],
         ["here-sex"],

@@ -77,7 +77,7 @@ def test_what_only_confounds_know_falls_to_chance_once_they_are_taken_out(cohort
 def test_a_site_left_out_is_given_the_pooled_location_and_said(
     cohort: Multisite, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    values = {"scheme": "leave-one-site-out", "harmonise": "site"}
+    values = {"scheme": "leave-one-site-out", "site_minimum": 1, "harmonise": "site"}
     scores, _ = cohort.solve(**values)
     pooled = scores.drop_duplicates("split")["hyperparameters"].map(json.loads)
     assert [choices["pooled_sites"] for choices in pooled] == [["a"], ["b"], ["c"]]

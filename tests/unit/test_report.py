@@ -187,22 +187,44 @@ def test_differences_are_paired_tests_against_the_reference(study: tuple[Report,
     assert row["difference_low"] < row["difference"] < row["difference_high"] < 0
 
 
-def test_holm_counts_every_asked_test_of_the_table_once(rows: pd.DataFrame) -> None:
+def test_holm_counts_every_primary_test_of_the_table_once(rows: pd.DataFrame) -> None:
     tested = rows[rows["p"].notna()]
     assert len(tested) == 8 * 4  # three models against the reference and one pair, on eight tasks
     assert set(tested["metric"]) == {"balanced_accuracy"}
-    assert tested["p_holm"].to_numpy() == pytest.approx(statistics.holm(tested["p"].to_numpy()), rel=1e-4)
+    primary = tested[tested["family"] == "primary"]
+    assert set(zip(primary["model"], primary["reference"], strict=True)) == {
+        ("semantoks", "connectome"),
+        ("semantoks", "semantoks-untrained"),
+    }
+    assert primary["p_holm"].to_numpy() == pytest.approx(statistics.holm(primary["p"].to_numpy()), rel=1e-4)
+    rest = tested[tested["family"] == "exploratory"]
+    assert rest["p_holm"].isna().all()
+
+
+def test_baselines_and_controls_do_not_inflate_the_family(study: tuple[Report, Path], tmp_path: Path) -> None:
+    settings, results = study
+    controls = [task for task in settings.tasks if task.endswith("coin")]
+    fewer = settings.model_copy(update={"controls": controls})
+    report.run(fewer, table="x", results=results, config=None, out=tmp_path / "x")
+    found = pd.read_csv(tmp_path / "x.csv")
+    primary = found[found["p_holm"].notna()]
+    assert len(primary) == 6 * 2
+    assert not primary["task"].isin(controls).any()
+    text = (tmp_path / "x.md").read_text()
+    assert "but on aurora-coin, borealis-coin" in text
+    assert "semantoks on 6 of 6 tasks" in text.replace("\n", " ") or "of 6 tasks" in (tmp_path / "x.html").read_text()
 
 
 def test_a_pair_with_the_reference_is_no_second_test(study: tuple[Report, Path], tmp_path: Path) -> None:
     settings, results = study
-    both = settings.model_copy(update={"pairs": [("connectome", "nuisance")], "tasks": SMALL})
+    both = settings.model_copy(update={"pairs": [("connectome", "semantoks")], "tasks": SMALL})
     report.run(both, table="x", results=results, config=None, out=tmp_path / "x")
     found = pd.read_csv(tmp_path / "x.csv")
-    once = found[(found["row"] == "score") & found["p"].notna()]
+    once = found[found["p_holm"].notna()].drop_duplicates(["task", "p"])
+    assert len(once) == 2 * 2  # against the reference and against its untrained self
     assert once["p_holm"].to_numpy() == pytest.approx(statistics.holm(once["p"].to_numpy()), rel=1e-4)
-    pair = found.query("row == 'pair' and task == 'aurora-sex'").iloc[0]
-    mirror = once.query("task == 'aurora-sex' and model == 'nuisance'").iloc[0]
+    pair = found.query("row == 'pair' and task == 'aurora-sex' and model == 'connectome'").iloc[0]
+    mirror = found.query("row == 'score' and primary and task == 'aurora-sex' and model == 'semantoks'").iloc[0]
     assert pair["difference"] == pytest.approx(-mirror["difference"])
     assert pair["p_holm"] == mirror["p_holm"]
 
@@ -213,8 +235,7 @@ def test_chance_best_and_marks(rows: pd.DataFrame) -> None:
     assert shown.loc[("aurora-age", "semantoks"), "chance"] == 0.2
     assert (shown.groupby("task")["best"].sum() == 1).all()
     assert (shown.loc[shown["best"], "mean"] == shown.groupby("task")["mean"].transform("max")[shown["best"]]).all()
-    assert shown.loc[shown["best"], "p_best"].isna().all()
-    assert shown.loc[("aurora-sex", "nuisance"), "p_best_holm"] < 0.05
+    assert shown.loc[("aurora-sex", "nuisance"), ["family", "p_holm"]].fillna("").tolist() == ["exploratory", ""]
     auroc = rows.query("metric == 'auroc'")
     assert (auroc["chance"] == 0.5).all()
 
@@ -253,7 +274,8 @@ def test_markdown_is_a_github_table(written: Path) -> None:
     assert "[" in semantoks
     cells = np.array([line.strip("| ").split(" | ") for line in grid[2:6]])
     assert (np.char.count(cells[:, 1:-1], "**").sum(axis=0) == 2).all()  # one bold number in every column
-    assert "†" in "".join(grid)
+    assert "▽" in next(line for line in grid if line.startswith("| nuisance |"))
+    assert "†" not in "".join(grid)
 
 
 def test_latex_escapes_names_and_uses_booktabs(study: tuple[Report, Path], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -32,7 +33,8 @@ def build(results: Path) -> Report:
     """Scores that rise with the step, of a model of 120 steps with four snapshots."""
     made = Task(dataset="aurora", kind="classification", target="sex")
     for i, row in enumerate(EMBED):
-        scores = [0.5 + 0.02 * i, 0.6 + 0.02 * i, 0.55 + 0.02 * i]
+        spread = np.random.default_rng(i).normal(0, 0.01, 5)
+        scores = list(np.array([0.5, 0.6, 0.55, 0.54, 0.56]) + 0.02 * i + spread - spread.mean())
         write_scores(results, row, "sex", made, {"balanced_accuracy": scores, "auroc": scores})
     write_model(results, "semantoks", steps=120)
     for step in STEPS:
@@ -103,8 +105,16 @@ def test_intervals_end_where_the_metric_does(tmp_path: Path) -> None:
     settings = Report(models=["connectome"], tasks=["sex", "age"])
     sex = Task(dataset="aurora", kind="classification", target="sex")
     age = Task(dataset="aurora", kind="regression", target="age_years")
-    write_scores(tmp_path, "connectome", "sex", sex, {"balanced_accuracy": [1.0, 0.9, 1.0], "auroc": [0.0, 0.3, 0.6]})
-    write_scores(tmp_path, "connectome", "age", age, {"mae": [1.0, 9.0], "r2": [0.9, 0.1], "pearson_r": [0.9, -0.9]})
+    write_scores(
+        tmp_path,
+        "connectome",
+        "sex",
+        sex,
+        {"balanced_accuracy": [1.0, 0.9, 1.0, 0.9, 1.0], "auroc": [0.0, 0.3, 0.6, 0.0, 0.6]},
+    )
+    write_scores(
+        tmp_path, "connectome", "age", age, {"mae": [1.0, 9.0] * 3, "r2": [0.9, -0.9] * 3, "pearson_r": [0.9, -0.9] * 3}
+    )
     report.ledger([write_qc(tmp_path, "aurora")], tmp_path / "ledger.parquet")
     report.run(settings, table="t", results=tmp_path, config=None, out=tmp_path / "t")
     found = pd.read_csv(tmp_path / "t.csv").set_index("metric")

@@ -34,7 +34,8 @@ def build(results: Path) -> tuple[Report, dict[str, Any]]:
             embed[f"{kind[:4]}-{network}"] = embed["whole"] | {kind: [network]}
     for row, about in embed.items():
         level = next((SEEN[kind] for kind in SEEN if kind in about), 0.5 + PORTIONS.get(row, (0, 0, 0))[0] / 4)
-        values = [level, level + 0.02, level - 0.02]
+        values = [level, level + 0.02, level - 0.02, level + 0.01, level - 0.01]
+        values = values[::-1] if row == "other" else values
         write_scores(results, row, "aurora-sex", SEX, {"balanced_accuracy": values, "auroc": values})
     for name, (_, _, n) in PORTIONS.items():
         seen = {"trained": True, "participants": {"aurora": [f"x{i}" for i in range(n)]}}
@@ -93,7 +94,7 @@ def test_the_bar_in_a_cell_spans_its_interval(tmp_path: Path) -> None:
     assert len(cells) == 3
     for left, right, middle in cells:
         assert 0 <= float(left) < float(middle) < 100 - float(right) <= 100
-    assert re.search(r'title="75.0 ± 2.0 \[.*\]\n28 train / 9 validation / 10 test, 3 splits; 40 participants', html)
+    assert re.search(r'title="75.0 ± 1.6 \[.*\]\n28 train / 9 validation / 10 test, 5 splits; 40 participants', html)
     assert "Better than other after correction: whole on 1 of 1 tasks." in html
 
 

@@ -133,18 +133,18 @@ def test_models_tested_on_different_people_are_compared_on_those_they_share(tmp_
         run(tmp_path, Report(models=["connectome", "nuisance"], tasks=["sex"]))
 
 
-def test_permutations_mark_what_is_no_better_than_chance(tmp_path: Path) -> None:
-    for model, level in (("connectome", 0.95), ("nuisance", 0.5)):
+def test_a_test_against_chance_stands_beside_every_cell(tmp_path: Path) -> None:
+    for model, level in (("connectome", 0.95), ("nuisance", 0.5), ("nuisance-untrained", 0.5)):
         write(tmp_path, model, "sex", sex(), [level] * SPLITS)
-    settings = Report(models=["connectome", "nuisance"], tasks=["sex"], permutations=199)
+    settings = Report(models=["connectome", "nuisance", "nuisance-untrained"], tasks=["sex"])
     rows = run(tmp_path, settings).query("row == 'score'").set_index("model")
-    assert rows.loc["connectome", "p_chance"] == pytest.approx(1 / 200)
-    assert rows.loc["connectome", "p_chance_holm"] == pytest.approx(2 / 200)
-    assert rows.loc["nuisance", "p_chance_holm"] > 0.05
+    assert rows.loc["connectome", "p_chance"] == pytest.approx(1 / 2000)
+    assert rows.loc["nuisance", "p_chance"] > 0.05
+    assert rows.loc["nuisance", "p_chance_holm"] == rows.loc["nuisance", "p_chance"], "alone in its family: trained"
+    assert np.isnan(rows.loc["connectome", "p_chance_holm"])
     lines = (tmp_path / "t.md").read_text().splitlines()
-    assert "°" in next(line for line in lines if line.startswith("| nuisance"))
-    assert "°" not in next(line for line in lines if line.startswith("| connectome"))
-    assert "199 permutations" in "".join(lines)
+    assert "p <0.001" in next(line for line in lines if line.startswith("| connectome"))
+    assert "1999 permutations" in "".join(lines)
     without = settings.model_copy(update={"permutations": 0})
     assert run(tmp_path, without)["p_chance"].isna().all()
 

@@ -41,32 +41,32 @@ def test_corrected_test_keeps_its_level_where_the_uncorrected_one_does_not() -> 
 
 
 def test_corrected_test_by_hand() -> None:
-    a, b = np.array([0.7, 0.8, 0.9, 0.6]), np.array([0.6, 0.6, 0.7, 0.6])
+    a, b = np.array([0.7, 0.8, 0.9, 0.6, 0.7]), np.array([0.6, 0.6, 0.7, 0.6, 0.575])
     found = statistics.corrected_paired_test(a, b, n_train=60, n_test=20)
     d = a - b
-    t = d.mean() / math.sqrt((1 / 4 + 20 / 60) * d.var(ddof=1))
+    t = d.mean() / math.sqrt((1 / 5 + 20 / 60) * d.var(ddof=1))
     assert found.difference == pytest.approx(0.125)
     assert found.t == pytest.approx(t)
-    assert found.p == pytest.approx(2 * stats.t.sf(abs(t), 3))
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(t), 4))
     assert statistics.corrected_paired_test(b, a, 60, 20).t == pytest.approx(-t)
 
 
-def test_corrected_test_of_degenerate_differences() -> None:
-    same = statistics.corrected_paired_test([0.5, 0.6], [0.5, 0.6], 6, 2)
-    assert (same.t, same.p) == (0.0, 1.0)
-    always = statistics.corrected_paired_test([0.6, 0.7], [0.5, 0.6], 6, 2)
-    assert always.t == math.inf
-    assert always.p == 0.0
-    assert math.isnan(statistics.corrected_paired_test([0.6], [0.5], 6, 2).p)
+def test_splits_that_carry_no_test_give_none() -> None:
+    a, b = [0.6, 0.7, 0.8, 0.7, 0.6], [0.5, 0.6, 0.7, 0.6, 0.5]
+    assert math.isnan(statistics.corrected_paired_test(a, a, 60, 20).p), "no difference anywhere"
+    always = statistics.corrected_paired_test(a, b, 60, 20)
+    assert always.difference == pytest.approx(0.1)
+    assert math.isnan(always.p), "the same difference in every split: p < 0.001 is not to be had from five splits"
+    assert math.isnan(statistics.corrected_paired_test(a[:4], [0.5, 0.7, 0.6, 0.6], 60, 20).p), "too few"
     with pytest.raises(ValueError, match="same splits"):
         statistics.corrected_paired_test([0.6, 0.7], [0.5], 6, 2)
 
 
 def test_summary_interval_uses_the_corrected_variance() -> None:
-    values = [0.60, 0.64, 0.70, 0.66]
+    values = [0.60, 0.64, 0.70, 0.66, 0.65]
     found = statistics.summary(values, n_train=30, n_test=10)
     sd = np.std(values, ddof=1)
-    half = stats.t.ppf(0.975, 3) * sd * math.sqrt(1 / 4 + 1 / 3)
+    half = stats.t.ppf(0.975, 4) * sd * math.sqrt(1 / 5 + 1 / 3)
     assert found.mean == pytest.approx(0.65)
     assert found.sd == pytest.approx(sd)
     assert (found.low, found.high) == pytest.approx((0.65 - half, 0.65 + half))
@@ -78,7 +78,9 @@ def test_summary_of_one_split_or_without_training() -> None:
     one = statistics.summary([0.7], 30, 10)
     assert one.mean == 0.7
     assert math.isnan(one.low)
-    assert math.isnan(statistics.summary([0.7, 0.8], 0, 10).high)
+    assert math.isnan(statistics.summary([0.7, 0.8, 0.6, 0.7, 0.8], 0, 10).high)
+    assert math.isnan(statistics.summary([0.7, 0.8, 0.6, 0.7], 30, 10).high), "four splits"
+    assert math.isnan(statistics.summary([0.875] * 5, 30, 10).low), "no spread"
     assert statistics.summary([], 30, 10).n == 0
 
 
@@ -133,7 +135,7 @@ def test_permutation_test_of_quantities_and_of_nothing() -> None:
     age = rng.uniform(20, 80, 40)
     person, split = np.arange(40), np.repeat([0, 1], 20)
     good = statistics.Predictions(age, person, split, age + rng.normal(0, 3, 40), 0)
-    assert good.scores(age).mean() == pytest.approx(-np.abs(good.predicted - age).mean())
+    assert good.values(age).mean() == pytest.approx(-np.abs(good.predicted - age).mean())
     assert statistics.permutation_test(good, 99, 60, 20, seed=0) == pytest.approx(0.01)
     assert math.isnan(statistics.permutation_test(good, 0, 60, 20, seed=0))
 
@@ -141,7 +143,7 @@ def test_permutation_test_of_quantities_and_of_nothing() -> None:
 def test_scores_are_balanced_over_the_classes_that_occur() -> None:
     target = np.array([0, 0, 0, 1, 2])
     found = statistics.Predictions(target, np.arange(5), np.array([0, 0, 0, 0, 1]), np.array([0, 0, 1, 1, 0]), 3)
-    assert found.scores(target).tolist() == pytest.approx([(2 / 3 + 1) / 2, 0.0])
+    assert found.values(target).tolist() == pytest.approx([(2 / 3 + 1) / 2, 0.0])
 
 
 def test_mean_ranks_against_scipy() -> None:

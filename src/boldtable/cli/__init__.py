@@ -11,6 +11,7 @@ from boldtable import __version__
 from boldtable.cli import stages, tools
 from boldtable.cli.options import app
 from boldtable.errors import BoldtableError
+from boldtable.plain import plain
 
 __all__ = ["app", "main", "stages", "tools"]
 
@@ -35,5 +36,5 @@ def main() -> None:
     try:
         app()
     except BoldtableError as error:
-        print(f"boldtable: error: {error}", file=sys.stderr)
+        print(plain(f"boldtable: error: {error}", keep="\n\t"), file=sys.stderr)
         sys.exit(2)

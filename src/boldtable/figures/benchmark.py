@@ -18,11 +18,15 @@ LOSSES = {
 MAX_POINTS = 400
 
 
-def dots(ax: Axes, scores: pd.DataFrame, summary: pd.DataFrame, chance: float | None, bold: Sequence[str] = ()) -> None:
+def dots(
+    ax: Axes, scores: pd.DataFrame, summary: pd.DataFrame, chance: float | None, bold: Sequence[str] = (),
+    labels: Mapping[int, str] | None = None,
+) -> None:  # fmt: skip
     """One line per model: a dot per split, the mean and its interval, and chance as a broken line.
 
     `scores` has model, split and value; `summary` has model, mean, ci_low and ci_high in the order to draw, first on
-    top; models in `bold` are emphasised. A split sits at the same height within its line for every model.
+    top; models in `bold` are emphasised. A split sits at the same height within its line for every model; `labels`
+    names splits beside their dots.
     """
     models = [str(model) for model in summary["model"]]
     for row, (_, line) in enumerate(summary.iterrows()):
@@ -31,6 +35,8 @@ def dots(ax: Axes, scores: pd.DataFrame, summary: pd.DataFrame, chance: float | 
         heights = row + np.linspace(-0.26, 0.26, len(mine)) if len(mine) > 1 else np.full(len(mine), float(row))
         ax.plot([line["ci_low"], line["ci_high"]], [row, row], color=colour, linewidth=1.8)
         ax.scatter(mine["value"], heights, s=14, color=colour, alpha=0.45, linewidths=0, zorder=3)
+        for value, height, split in zip(mine["value"], heights, mine["split"], strict=True):
+            _name(ax, (labels or {}).get(int(split), ""), value, height)
         ax.scatter([line["mean"]], [row], s=46, color=colour, edgecolors=COLOURS["paper"], linewidths=1.2, zorder=4)
     if chance is not None:
         ax.axvline(chance, color=COLOURS["muted"], linewidth=1, linestyle=(0, (4, 3)), zorder=1)
@@ -38,6 +44,14 @@ def dots(ax: Axes, scores: pd.DataFrame, summary: pd.DataFrame, chance: float | 
     ax.tick_params(axis="y", labelcolor=COLOURS["ink"])
     ax.set_ylim(len(models) - 0.45, -0.55)
     ax.grid(visible=False, axis="y")
+
+
+def _name(ax: Axes, label: str, x: float, y: float) -> None:
+    """A small name to the right of a dot; nothing where there is none."""
+    if label and np.isfinite(x):
+        ax.annotate(
+            label, (x, y), (3, 0), textcoords="offset points", va="center", fontsize=5.5, color=COLOURS["muted"]
+        )
 
 
 def rising(ax: Axes, found: pd.DataFrame, chance: float | None, dots: pd.DataFrame | None = None) -> None:

@@ -93,8 +93,9 @@ def _scores(_: int) -> list[tuple[str, pa.DataType]]:
 
 
 def _predictions(_: int) -> list[tuple[str, pa.DataType]]:
-    texts = [(name, _TEXT) for name in ("model", "task", "dataset", "participant", "target", "prediction")]
-    return [*texts, ("split", _INT), ("score", _FLOAT)]
+    names = ("model", "task", "dataset", "participant", "site", "group", "target", "prediction")
+    probabilities = pa.list_(_FLOAT)  # in the order of the file's metadata key ``classes``
+    return [*((name, _TEXT) for name in names), ("split", _INT), ("score", _FLOAT), ("probabilities", probabilities)]
 
 
 def _ledger(_: int) -> list[tuple[str, pa.DataType]]:

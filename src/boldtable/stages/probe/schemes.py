@@ -48,7 +48,7 @@ def _kfold(settings: Probe, people: pd.DataFrame) -> tuple[pd.DataFrame, list[st
 
 
 def _leave_one_site_out(settings: Probe, people: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Each site in test once, but for those that cannot be judged: one class only, or a class that is nowhere else.
+    """Each site in test once, but for those that cannot be judged: too few of a class, or a class that is nowhere else.
 
     Nobody without a site, or known from several, takes part: they could stand on both sides.
     """
@@ -76,13 +76,25 @@ def _unfit_sites(settings: Probe, people: pd.DataFrame, sites: list[str]) -> Ite
     for site in sites:
         inside, outside = people[people["site"] == site], people[people["site"] != site]
         found = sorted(set(inside["target"]), key=natural)
+        few = _few(settings, inside, found)
         if len(found) < 2:
             yield site, f"all {len(inside)} participant(s) have {settings.target} {found[0]}"
+        elif few:
+            yield site, f"{few}, fewer than site_minimum ({settings.site_minimum})"
         elif settings.kind == "classification":
             left = outside[~outside["group"].isin(set(inside["group"]))]["target"].value_counts()
             scarce = [name for name in sorted(set(people["target"]), key=natural) if left.get(name, 0) < _TRAINED]
             if scarce:
                 yield site, f"{left.get(scarce[0], 0)} participant(s) of class {scarce[0]} elsewhere to train on"
+
+
+def _few(settings: Probe, inside: pd.DataFrame, classes: list[str]) -> str:
+    """Of whom a site has too few to be tested, with all its counts; empty where it has enough."""
+    if settings.kind != "classification":
+        return f"{len(inside)} participant(s)" if len(inside) < settings.site_minimum else ""
+    counts = inside["target"].value_counts()
+    enough = all(counts[name] >= settings.site_minimum for name in classes)
+    return "" if enough else "participants per class: " + splits.listed(f"{name} {counts[name]}" for name in classes)
 
 
 def _transfer(settings: Probe, people: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -21,12 +21,12 @@ from boldtable.stages.probe import runs as recordings
 from boldtable.stages.probe.conditions import natural
 from boldtable.stages.probe.heads import Fitted, Part, Samples
 from boldtable.stages.probe.settings import Probe
+from boldtable.tasks.metrics import leading
 
 Row = dict[str, Any]
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.int64]
 _CHOICES = {"knn": "neighbours", "linear-sgd": "rate"}
-_HEADLINE = {"regression": "mae", "fingerprint": "accuracy"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Result:
     choices: dict[str, Any]
     predictions: list[Row]
     counts: tuple[int, int, int]
+    classes: tuple[str, ...] = ()
 
 
 def write(
@@ -59,12 +60,19 @@ def write(
     else:
         results = _splits(settings, _samples(settings, rows, runs, made, participants), made, what)
     inputs = [*embeddings, *qc, *(participants if settings.confounds else []), path]
-    _write(settings, {"model": model, "task": task}, results, inputs, out, predictions)
+    _write(settings, {"model": model, "task": task}, results, inputs, out, predictions, _places(made))
+
+
+def _places(made: pd.DataFrame) -> dict[tuple[str, str], Row]:
+    """Site and group (the family, or the participant alone) by dataset and participant."""
+    first = made.drop_duplicates(recordings.PERSON).set_index(recordings.PERSON)[["site", "group"]]
+    return {(str(one), str(two)): {"site": site, "group": group} for (one, two), site, group in first.itertuples()}
 
 
 def _write(
-    settings: Probe, labels: Row, results: dict[int, Result], inputs: list[Path], out: Path, predictions: Path
-) -> None:
+    settings: Probe, labels: Row, results: dict[int, Result], inputs: list[Path], out: Path, predictions: Path,
+    places: dict[tuple[str, str], Row],
+) -> None:  # fmt: skip
     scores, predicted = [], []
     for split, result in results.items():
         place = {**labels, "split": split}
@@ -72,11 +80,13 @@ def _write(
         choices = json.dumps(result.choices, sort_keys=True)
         more = {**counts, "seed": settings.seed + split, "hyperparameters": choices}
         scores += [{**place, **more, "metric": metric, "value": value} for metric, value in result.values.items()]
-        predicted += [{**place, **row} for row in result.predictions]
+        predicted += [{**place, **row, **places[row["dataset"], row["participant"]]} for row in result.predictions]
     provenance = store.Provenance("probe", settings, inputs, **labels)
-    store.write(predictions, "predictions", predicted, provenance)
+    classes = next(iter(results.values())).classes
+    about = store.Provenance("probe", settings, inputs, **labels, classes=classes)
+    store.write(predictions, "predictions", predicted, about)
     store.write(out, "scores", scores, provenance)
-    metric = _HEADLINE.get(settings.kind, "balanced_accuracy")
+    metric = leading(settings.kind, settings.metric)
     mean = float(np.mean([result.values[metric] for result in results.values()]))
     say(f"{labels['task']} x {labels['model']}: mean {metric} {mean:.3f} over {len(results)} split(s)")
 
@@ -158,16 +168,17 @@ class _Split:
         y, output, test = self.part.y, fitted.output, self.parts["test"]
         if settings.kind == "regression":
             values = metrics.regression(y[test], output[test])
-            texts, scores = [repr(float(value)) for value in output], output
+            texts, scores, shares = [repr(float(value)) for value in output], output, None
             truths = [str(value) for value in self.people]
         else:
             values = metrics.classification(y[test], output[test])
-            texts, scores = [self.names[label] for label in output.argmax(axis=1)], output[:, -1]
+            texts, scores, shares = [self.names[label] for label in output.argmax(axis=1)], output[:, -1], output
             truths = [self.names[label] for label in y]
         rows = [
-            {**_person(self.people.index[i]), "target": truths[i], "prediction": texts[i], "score": float(scores[i])}
+            {**_person(self.people.index[i]), "target": truths[i], "prediction": texts[i], "score": float(scores[i]),
+             "probabilities": None if shares is None else [float(share) for share in shares[i]]}
             for i in test
-        ]
+        ]  # fmt: skip
         choices = {
             "probe": settings.head, _CHOICES.get(settings.head, "strength"): fitted.chosen, "n_features": n_features,
             f"val_{settings.measure}": -fitted.validation if settings.measure == "mae" else fitted.validation,
@@ -176,7 +187,7 @@ class _Split:
         if fitted.unseen:
             choices["pooled_sites"] = list(fitted.unseen)
         counts = (len(self.parts["train"]), len(self.parts["val"]), len(test))
-        return Result(values, choices, rows, counts)
+        return Result(values, choices, rows, counts, tuple(self.names))
 
 
 def _person(key: tuple[str, str]) -> Row:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, ValidationError, WrapValidator, model_validator
 
 from boldtable.settings import Settings
+from boldtable.tasks.metrics import KINDS, Name
 
 
 def _plain(value: Any, check: Any) -> Any:
@@ -73,6 +74,12 @@ class Probe(Settings):
         "control: [2]}; participants with other values are left out. null takes the values as they are.",
     )
     bins: int = Field(5, ge=2, le=20, description="For kind 'binned': how many bins.")
+    metric: Name | None = Field(
+        None,
+        description="The metric that leads: printed first, tested, ranked. Classes: balanced_accuracy (the default), "
+        "auroc, accuracy or f1; regression: mae (the default, in the unit of the target), r2 or pearson_r. The others "
+        "are in the CSV, and the page shows AUROC beside balanced accuracy and R² beside the error.",
+    )
     across: Literal["session", "run", "half"] = Field(
         "session",
         description="For kind 'fingerprint': compare the first two sessions, the first two runs, or the two halves of "
@@ -122,6 +129,13 @@ class Probe(Settings):
         None,
         description="For scheme 'files': TSV or CSV with columns participant (with or without sub-), part (train, val, "
         "test) and, for several splits, split; without val, val_share of the training part is drawn.",
+    )
+    site_minimum: int = Field(
+        5,
+        ge=1,
+        description="For scheme 'leave-one-site-out': a site is tested where it has this many participants of every "
+        "class that occurs there (regression and binned: this many participants). The others still train, and the "
+        "table names them.",
     )
     stratify_site: bool = Field(
         False, description="Spread the sites evenly too, where at least three participants share class and site."
@@ -241,6 +255,8 @@ class Probe(Settings):
             raise ValueError("a fingerprint task has no target: remove it")
         if self.kind != "fingerprint" and self.target is None:
             raise ValueError(f"kind '{self.kind}' needs a target: a column of the participants table")
+        if self.metric is not None and self.metric not in KINDS[self.kind]:
+            raise ValueError(f"metric '{self.metric}' is none of kind '{self.kind}': {', '.join(KINDS[self.kind])}")
         if self.classes is not None:
             if self.kind != "classification":
                 raise ValueError(f"classes are for kind 'classification', not '{self.kind}'")

@@ -10,6 +10,7 @@ from boldtable.errors import InputError, SettingsError, nearest
 from boldtable.progress import say
 from boldtable.settings import read_yaml
 from boldtable.stages.report import formats
+from boldtable.stages.report.by_site import tables
 from boldtable.stages.report.dropouts import ledger
 from boldtable.stages.report.read import arranged, overlaps, read_task
 from boldtable.stages.report.settings import Report
@@ -32,12 +33,12 @@ def run(settings: Report, table: str, results: Path, config: Path | str | None, 
     everything = _config(config)
     _check_names(settings, everything)
     tasks = arranged([read_task(settings, results, task, everything) for task in settings.tasks])
-    result = make(settings, tasks, overlaps(settings, results, everything, tasks))
+    result = make(settings, tasks, overlaps(settings, results, everything, tasks), everything)
     for note in result.notes:
         say(f"report {table}: {note}")
     html = page.render(settings, table, results, everything, tasks, result)
     store.write_text(_named(out, "csv"), formats.csv(result.rows))
-    store.write_text(_named(out, "md"), formats.markdown(settings, result))
+    store.write_text(_named(out, "md"), formats.markdown(settings, result, tables(settings, tasks, result)))
     store.write_text(_named(out, "tex"), formats.latex(settings, table, result))
     store.write_text(_named(out, "html"), html)
 

@@ -9,22 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from boldtable import store
 from boldtable.errors import InputError, nearest
 from boldtable.statistics import Predictions
+from boldtable.tasks.metrics import headlines
 
-# The first metric of each kind of task is its primary one: it is printed, and it alone is tested.
-METRICS = {
-    "classification": ("balanced_accuracy", "auroc", "accuracy", "f1"),
-    "binned": ("balanced_accuracy", "auroc", "accuracy", "f1"),
-    "regression": ("mae", "r2", "pearson_r"),
-    "fingerprint": ("accuracy", "mean_rank"),
-}
-HEADLINES = {metrics[0] for metrics in METRICS.values()}
 COUNTS = ("n_train", "n_val", "n_test")
 _ROWS = ["participant", "split"]
+_SAID = ["site", "group", "target", "prediction", "probabilities"]
 
 
 @dataclass(frozen=True)
@@ -92,9 +87,9 @@ def _cell(results: Path, model: str, task: str) -> Cell:
     scores = store.frame(path, "scores").sort_values(["metric", "split"], kind="stable").reset_index(drop=True)
     if scores.empty:
         raise InputError(f"{path} holds no scores; delete it and run the stage 'probe' again")
-    if not HEADLINES & set(scores["metric"]):
+    if not headlines() & set(scores["metric"]):
         found = ", ".join(sorted(set(scores["metric"].astype(str))))
-        raise InputError(f"{path} has none of the primary metrics {', '.join(sorted(HEADLINES))}, only {found}")
+        raise InputError(f"{path} has none of the primary metrics {', '.join(sorted(headlines()))}, only {found}")
     doubled = scores.duplicated(["split", "metric"])
     if doubled.any():
         first = scores.loc[doubled].iloc[0]
@@ -117,8 +112,8 @@ def _missing(results: Path, model: str, task: str, path: Path) -> str:
 
 
 def predictions(path: Path) -> pd.DataFrame:
-    """Participant, split, target and prediction of every row of a file of predictions."""
-    return store.frame(path, "predictions", [*_ROWS, "target", "prediction"])
+    """What a file of predictions says: participant, split, site, group, target, prediction and probabilities."""
+    return store.frame(path, "predictions", [*_ROWS, *_SAID])
 
 
 def check_splits(task: str, cells: Mapping[str, Cell]) -> None:
@@ -143,7 +138,7 @@ def check_metrics(task: str, cells: Mapping[str, Cell]) -> None:
                 f"task '{task}': '{first}' has the metrics {', '.join(expected)}, but '{model}' has "
                 f"{', '.join(found)}; delete the scores of the older one and run the stage 'probe' again"
             )
-        if cell.values[[metric for metric in found if metric in HEADLINES]].isna().all(axis=None):
+        if cell.values[[metric for metric in found if metric in headlines()]].isna().all(axis=None):
             raise InputError(
                 f"task '{task}', model '{model}': no split has a value of the primary metric; look at the model's "
                 f"embeddings, then run the stage 'probe' again"
@@ -154,10 +149,10 @@ def _span(values: list[int]) -> str:
     return f"{values[0]} to {values[-1]} ({len(values)})"
 
 
-def on_shared(task: str, kind: str, cells: Mapping[str, Cell]) -> tuple[dict[str, Cell], list[str]]:
+def on_shared(task: str, kind: str, metric: str, cells: Mapping[str, Cell]) -> tuple[dict[str, Cell], list[str]]:
     """The cells on the test participants that all rows share, and a line for the table where they differed.
 
-    Where they differ, the primary metric is computed again from the predictions of the shared participants, and the
+    Where they differ, the leading metric is computed again from the predictions of the shared participants, and the
     other metrics are left out. Raises `InputError` where a split shares nobody.
     """
     first = next(iter(cells.values())).tested
@@ -172,24 +167,28 @@ def on_shared(task: str, kind: str, cells: Mapping[str, Cell]) -> tuple[dict[str
         raise InputError(f"task '{task}': its models share no test participant in split {lost[0]} ({counts})")
     line = (
         f"{task}: its models were tested on different participants ({counts}); the table uses the "
-        f"{shared['participant'].nunique()} that all share, on the primary metric alone"
+        f"{shared['participant'].nunique()} that all share, on the leading metric alone"
     )
-    return {row: _restricted(cell, kind, shared) for row, cell in cells.items()}, [line]
+    return {row: _restricted(cell, kind, metric, shared) for row, cell in cells.items()}, [line]
 
 
-def _restricted(cell: Cell, kind: str, shared: pd.DataFrame) -> Cell:
-    """The cell on fewer participants, its primary metric computed again."""
-    metric = METRICS[kind][0]
+def _restricted(cell: Cell, kind: str, metric: str, shared: pd.DataFrame) -> Cell:
+    """The cell on fewer participants, its leading metric computed again."""
     narrow = replace(cell, shared=shared)
-    members = [encoded(narrow.rows(path), kind) for path in cell.predictions]
-    values = np.mean([member.scores(member.target) for member in members], axis=0)
+    members = [encoded(narrow.rows(path), kind, classes(path)) for path in cell.predictions]
+    values = np.mean([member.values(member.target, metric) for member in members], axis=0)
     scores = cell.scores.loc[cell.scores["metric"] == metric].sort_values("split")
     n_test = shared.groupby("split", sort=True)["participant"].nunique().to_numpy()
     found = scores.assign(value=-values if metric == "mae" else values, n_test=n_test).reset_index(drop=True)
     return replace(narrow, scores=found, sha256=content_sha256(found))
 
 
-def encoded(rows: pd.DataFrame, kind: str) -> Predictions:
+def classes(path: Path) -> tuple[str, ...]:
+    """The classes in the order of the probabilities in a file of predictions; empty where it does not say."""
+    return tuple(str(name) for name in store.provenance(path).get("classes") or ())
+
+
+def encoded(rows: pd.DataFrame, kind: str, known: tuple[str, ...] = ()) -> Predictions:
     """Predictions as numbers; a participant's target is the one of its first split (bins may differ between splits)."""
     people = rows.groupby("participant", sort=True)["target"].first()
     person = people.index.get_indexer(pd.Index(rows["participant"]))
@@ -197,9 +196,18 @@ def encoded(rows: pd.DataFrame, kind: str) -> Predictions:
     if kind == "regression":
         numbers = (people.to_numpy(dtype=float), rows["prediction"].to_numpy(dtype=float))
         return Predictions(numbers[0], person, split, numbers[1], 0)
-    classes = pd.Index(sorted({*people, *rows["prediction"]}))
-    target, predicted = classes.get_indexer(pd.Index(people)), classes.get_indexer(pd.Index(rows["prediction"]))
-    return Predictions(target, person, split, predicted, len(classes))
+    there = {*people, *rows["prediction"]}
+    labels = pd.Index(known if there <= set(known) else sorted(there))
+    target, predicted = labels.get_indexer(pd.Index(people)), labels.get_indexer(pd.Index(rows["prediction"]))
+    return Predictions(target, person, split, predicted, len(labels), probabilities(rows, len(labels)))
+
+
+def probabilities(rows: pd.DataFrame, n_classes: int) -> npt.NDArray[np.float64] | None:
+    """Probabilities (row, class); None where some are missing."""
+    if not n_classes or rows["probabilities"].isna().any():
+        return None
+    found = np.array(rows["probabilities"].tolist(), dtype=np.float64)
+    return found if found.shape[1:] == (n_classes,) else None
 
 
 def content_sha256(frame: pd.DataFrame) -> str:

@@ -14,12 +14,13 @@ from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 from boldtable import figures
 from boldtable.errors import InputError
+from boldtable.stages.report import numbers
 from boldtable.stages.report.drawing import drawing
 from boldtable.stages.report.networks import NETWORKS
-from boldtable.stages.report.printed import METRIC_NAMES, PERCENT
 from boldtable.stages.report.read import Task, read_json
 from boldtable.stages.report.settings import Report
-from boldtable.stages.report.table import bounded_summary, chance_level
+from boldtable.stages.report.table import chance_level
+from boldtable.tasks.metrics import METRICS
 
 Row = dict[str, Any]
 _PORTION = ("portion", "portion_seed", "seed")
@@ -92,14 +93,14 @@ def _learnt(rows: Mapping[str, float], results: Path, embed: Mapping[str, Row]) 
 def points(task: Task, rows: Mapping[str, float], confidence: float) -> pd.DataFrame:
     """x, mean, ci_low and ci_high of the primary metric of each of the `rows`."""
     cells = task.cells | task.curves
-    values = [(x, bounded_summary(cells[row], task.primary, confidence)) for row, x in rows.items() if row in cells]
+    values = [(x, numbers.summary(task, row, task.primary, confidence)) for row, x in rows.items() if row in cells]
     found = [{"x": x, "mean": one.mean, "ci_low": one.low, "ci_high": one.high} for x, one in values]
     return pd.DataFrame(found, columns=["x", "mean", "ci_low", "ci_high"])
 
 
 def _name(task: Task) -> str:
     """The metric on an axis."""
-    return METRIC_NAMES[task.primary]
+    return METRICS[task.primary].label
 
 
 def against_step(settings: Report, task: Task, model: str, rows: Mapping[str, int]) -> Row:
@@ -138,10 +139,10 @@ def against_number(settings: Report, task: Task, model: str, rows: Mapping[str, 
 def _scaled(found: pd.DataFrame, task: Task) -> pd.DataFrame:
     """The values as printed: shares in percent."""
     columns = ["mean", "ci_low", "ci_high"]
-    return found.assign(**{name: found[name] * (100 if task.primary in PERCENT else 1) for name in columns})
+    return found.assign(**{name: found[name] * METRICS[task.primary].scale for name in columns})
 
 
 def chance(task: Task) -> float | None:
     """The chance level as printed; None where there is none."""
-    level = chance_level(task, task.primary) * (100 if task.primary in PERCENT else 1)
+    level = chance_level(task, task.primary) * METRICS[task.primary].scale
     return float(level) if np.isfinite(level) else None

@@ -166,15 +166,19 @@ _HARMONISED = (
 _CONFOUNDS = "Confounds are regressed out of the features: {}."
 _FINGERPRINT = "A fingerprint has no training part: it finds a participant's other recording by the nearest embedding."
 _STATISTICS = (
-    "Intervals and tests over splits use the variance of Nadeau and Bengio 2003, which accounts for the "
-    "participants that splits share; tests are paired and two-sided. Two families are corrected after Holm 1979, "
-    "each over the whole table: the comparisons printed under Comparisons, and the comparisons with the best of "
-    "each column that give the mark †. Only the primary metric of a task is tested. Mean ranks are those of Friedman "
-    "1937. In simulations without any "
-    "difference this test errs in 4 to 6 % of cases at a level of 5 %, the usual paired t-test over ten splits in 28 %."
+    "Where everybody is tested equally often (sites left out, k-fold, transfer), intervals and tests are made over "
+    "participants, or families where there are some: Wilson's interval for shares (Wilson 1927), Newcombe's for AUROC "
+    "(Newcombe 2006), percentiles of a bootstrap otherwise. Two models are compared by swapping their predictions "
+    "within participants, which for accuracy is the exact test of McNemar 1947, and AUROC after DeLong et al. 1988; "
+    "where who is tested also trains the probes of others, differences due to chance are widened to twice their "
+    "variance. Over repeated random splits, intervals and tests use the variance of Nadeau and Bengio 2003, and fewer "
+    "than five splits, or splits without spread, carry neither. AUROC, R² and Pearson's r are made within sites or "
+    "folds, because scores of different probes are offset. Tests are two-sided and made on the leading metric of a "
+    "task. Every trained model against the reference and against its untrained self are one family, corrected after "
+    "Holm 1979; every other comparison is exploratory and not corrected. Mean ranks are those of Friedman 1937."
 )
 _PERMUTED = (
-    "Against chance, the targets are dealt out anew among the participants, who keep theirs in every split; p is the "
-    "share of such permutations that are at least as good (Phipson and Smyth 2010), with deviations widened to the "
-    "same corrected variance because the probes are not fitted again, and corrected after Holm as a third family."
+    "Against chance, the targets are dealt out anew among the participants (within each site, families as a whole); p "
+    "is the share of such permutations that are at least as good (Phipson and Smyth 2010), with deviations widened as "
+    "above because the probes are not fitted again. Corrected for trained models alone, in the CSV."
 )

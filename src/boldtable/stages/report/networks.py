@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from boldtable.stages.report import numbers
 from boldtable.stages.report.read import Task
 from boldtable.stages.report.settings import Report
 
@@ -33,7 +34,7 @@ class Attribution:
         cells = task.cells | task.curves
 
         def mean(row: str | None) -> float:
-            return float(cells[row].values[task.primary].mean()) if row in cells else math.nan
+            return numbers.value(task, row) if row in cells else math.nan
 
         return pd.DataFrame(
             [

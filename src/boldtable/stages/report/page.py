@@ -18,12 +18,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 
 from boldtable import __version__, figures
-from boldtable.stages.report import curves, methods, printed, sections
+from boldtable.stages.report import by_site, claims, curves, methods, numbers, printed, sections, texts
 from boldtable.stages.report.drawing import drawing
 from boldtable.stages.report.networks import Attribution, attributions
 from boldtable.stages.report.read import Task
 from boldtable.stages.report.settings import Report
-from boldtable.stages.report.table import LOWER_IS_BETTER, Table
+from boldtable.stages.report.table import Table
+from boldtable.tasks.metrics import METRICS
 
 Row = dict[str, Any]
 
@@ -49,10 +50,11 @@ def render(
         version=__version__,
         table=_printed(settings, table),
         facts=_facts(settings, tasks, datasets),
-        headline=printed.headline(settings, table),
+        headline=claims.headline(settings, table),
         published=printed.published_entries(table),
         published_caption=printed.PUBLISHED_CAPTION,
         dots=[_dots(settings, task, table, limits[_scale(task)]) for task in tasks],
+        sites=by_site.tables(settings, tasks, table),
         scaling=_scaling(settings, results, config, tasks),
         attributions=[_attribution(one, tasks) for one in attributions(settings, config)],
         models=models,
@@ -80,7 +82,7 @@ def _printed(settings: Report, table: Table) -> Row:
     cells, tasks, ranks = printed.entries(table), printed.columns(table).to_dict("records"), table.ranks
     for task in tasks:
         task["over"], task["short"] = printed.heading(task["task"], task["dataset"])
-        task["label"] = printed.METRIC_NAMES[task["metric"]] + (" ↓" if task["metric"] in LOWER_IS_BETTER else "")
+        task["label"] = METRICS[task["metric"]].label + ("" if METRICS[task["metric"]].higher_is_better else " ↓")
     bars = _bars(table)
     return {
         "tasks": tasks,
@@ -96,10 +98,10 @@ def _printed(settings: Report, table: Table) -> Row:
         "ranked": bool(ranks),
         "caption": printed.caption(settings, table),
         "comparisons": [
-            (pair, [printed.test_entry(table, pair, task["task"]) for task in tasks])
-            for pair in printed.comparisons(table)
+            (pair, [claims.test_entry(table, pair, task["task"]) for task in tasks])
+            for pair in claims.comparisons(table)
         ],
-        "tests_caption": printed.tests_caption(settings, table),
+        "tests_caption": claims.tests_caption(settings, table),
         "one_metric": len({task["metric"] for task in tasks}) == 1,
         "notes": table.notes,
     }
@@ -131,20 +133,22 @@ def _attribution(found: Attribution, tasks: list[Task]) -> Row:
     """A figure per task and a table over all: the score with each network alone, and without it."""
     plots, columns = [], []
     for task in tasks:
-        scale = 100 if task.primary in printed.PERCENT else 1
+        scale = METRICS[task.primary].scale
         scores = found.scores(task)
-        whole = float((task.cells | task.curves)[found.row].values[task.primary].mean())
-        label = f"{found.row}, {task.name}: {printed.METRIC_NAMES[task.primary]} by network"
+        whole = numbers.value(task, found.row)
+        label = f"{found.row}, {task.name}: {METRICS[task.primary].label} by network"
 
         def draw(ax: Axes, task: Task = task, scores: pd.DataFrame = scores, whole: float = whole * scale) -> None:
-            factor = 100 if task.primary in printed.PERCENT else 1
+            factor = METRICS[task.primary].scale
             shown = scores.assign(only=scores["only"] * factor, hidden=scores["hidden"] * factor)
             figures.networks(ax, shown, whole, curves.chance(task))
-            ax.set_xlabel(printed.METRIC_NAMES[task.primary])
+            ax.set_xlabel(METRICS[task.primary].label)
 
         plots.append({"task": task.name, "figure": drawing(label, 3.4, 0.72 + 0.22 * len(scores), draw)})
-        texts = [[printed.number(float(value), task.primary) for value in scores[kind]] for kind in ("only", "hidden")]
-        columns.append(list(zip(*texts, strict=True)))
+        printed_scores = [
+            [texts.number(float(value), task.primary) for value in scores[kind]] for kind in ("only", "hidden")
+        ]
+        columns.append(list(zip(*printed_scores, strict=True)))
     rows = [(network, [column[i] for column in columns]) for i, network in enumerate(found.networks)]
     return {"name": found.row, "figures": plots, "rows": rows, "tasks": [task.name for task in tasks]}
 
@@ -169,18 +173,19 @@ def _limits(tasks: list[Task], table: Table) -> dict[tuple[str, int | None], tup
 def _dots(settings: Report, task: Task, table: Table, limits: tuple[float, float]) -> dict[str, Any]:
     """The dot-and-interval plot of one task over its splits."""
     metric = task.primary
-    scale = 100 if metric in printed.PERCENT else 1
+    scale = METRICS[metric].scale
     shown = table.scores.loc[table.scores["task"] == task.name].copy()
     shown[["mean", "ci_low", "ci_high", "chance"]] *= scale
     scores = pd.concat([cell.scores.assign(model=model) for model, cell in task.cells.items()])
     scores = scores.loc[scores["metric"] == metric].assign(value=lambda frame: frame["value"] * scale)
     chance = float(shown["chance"].iloc[0])
     best = list(shown.loc[shown["best"], "model"])
-    label = f"{task.name}: {printed.METRIC_NAMES[metric]} of every model and split"
+    label = f"{task.name}: {METRICS[metric].label} of every model and split"
+    height = min(0.34 + 0.03 * len(task.sites), 0.9)  # room for the names of sites
 
     def draw(ax: Axes) -> None:
-        figures.dots(ax, scores, shown, None if pd.isna(chance) else chance, bold=best)
-        ax.set_xlabel(printed.METRIC_NAMES[metric])
+        figures.dots(ax, scores, shown, None if pd.isna(chance) else chance, best, by_site.labels(task))
+        ax.set_xlabel(METRICS[metric].label)
         ax.set_xlim(limits[0] * scale, limits[1] * scale)
 
-    return {"task": task.name, "figure": drawing(label, 4.4, 0.72 + 0.34 * len(settings.rows), draw)}
+    return {"task": task.name, "figure": drawing(label, 4.4, 0.72 + height * len(settings.rows), draw)}

@@ -17,9 +17,9 @@ from pydantic import Field
 from boldtable.errors import SettingsError, nearest
 from boldtable.settings import Settings
 from boldtable.stages.report.settings import Report
+from boldtable.tasks.metrics import METRICS
 
 FOLDER = "published"
-SHARES = {"balanced_accuracy", "accuracy", "auroc", "f1"}  # printed in percent, measured as shares
 
 
 class Number(Settings):
@@ -39,7 +39,7 @@ class Number(Settings):
     @property
     def measured_as(self) -> float:
         """The value in the units of the scores."""
-        return self.value / 100 if self.metric in SHARES else self.value
+        return self.value / METRICS[self.metric].scale if self.metric in METRICS else self.value
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import pandas as pd
 from boldtable import store
 from boldtable.errors import InputError, nearest
 from boldtable.stages.report.cells import (
-    METRICS,
     Cell,
     check_metrics,
     check_splits,
@@ -23,7 +22,10 @@ from boldtable.stages.report.cells import (
     predictions,
     read_cell,
 )  # fmt: skip
+from boldtable.stages.report.outcomes import Site, of_cells, sites
 from boldtable.stages.report.settings import Report
+from boldtable.statistics import Outcomes
+from boldtable.tasks.metrics import KINDS, ordered
 
 SITES = "leave-one-site-out"
 
@@ -52,6 +54,9 @@ class Task:
     tested_in: tuple[str, ...] = ()
     n_sites: int = 0
     notes: tuple[str, ...] = ()
+    leading: str | None = None
+    outcomes: Mapping[str, Outcomes] = field(default_factory=dict)
+    sites: tuple[Site, ...] = ()
 
     @cached_property
     def tested(self) -> frozenset[str]:
@@ -65,13 +70,18 @@ class Task:
 
     @property
     def primary(self) -> str:
-        """The metric that is printed and tested."""
-        return METRICS[self.kind][0]
+        """The metric that is printed first and tested."""
+        return self.metrics[0]
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics of the CSV, the primary one first."""
-        return METRICS[self.kind]
+        """The metrics of the CSV, the leading one first."""
+        return ordered(self.kind, self.leading)
+
+    @property
+    def second(self) -> str:
+        """The metric that is printed beside the leading one."""
+        return next(name for name in KINDS[self.kind] if name != self.primary)
 
 
 def read_task(settings: Report, results: Path, task: str, config: Mapping[str, Any]) -> Task:
@@ -82,16 +92,18 @@ def read_task(settings: Report, results: Path, task: str, config: Mapping[str, A
     check_metrics(task, cells | curves)
     about = next(iter(cells.values())).made.get("settings") or (config.get("probe") or {}).get(task) or {}
     kind = str(about.get("kind") or _guess_kind(cells))
-    if kind not in METRICS:
-        raise InputError(f"task '{task}': kind '{kind}' has no metrics in the table{nearest(kind, METRICS)}")
+    if kind not in KINDS:
+        raise InputError(f"task '{task}': kind '{kind}' has no metrics in the table{nearest(kind, KINDS)}")
+    leading = _leading(task, kind, about, cells | curves)
     elsewhere = _texts(about.get("test_dataset"))
     datasets = (*_texts(about.get("dataset")), *elsewhere)
     first = predictions(next(iter(cells.values())).predictions[0])[["participant", "split", "target"]]
-    shared, notes = on_shared(task, kind, cells)
+    shared, notes = on_shared(task, kind, ordered(kind, leading)[0], cells)
+    scheme = str(about.get("scheme") or "random")
     return Task(
         name=task,
         kind=kind,
-        scheme=str(about.get("scheme") or "random"),
+        scheme=scheme,
         datasets=datasets,
         tested_in=elsewhere or datasets,
         target=", ".join(_texts(about.get("target"))) or ("participant" if kind == "fingerprint" else ""),
@@ -103,7 +115,23 @@ def read_task(settings: Report, results: Path, task: str, config: Mapping[str, A
         curves=curves,
         n_sites=_n_sites(results, task),
         notes=(*_notes_of_splits(results, task), *notes),
+        leading=leading,
+        outcomes=of_cells(shared, kind) | of_cells(curves, kind),
+        sites=tuple(sites(next(iter(shared.values())), kind)) if scheme == SITES else (),
     )
+
+
+def _leading(task: str, kind: str, about: Mapping[str, Any], cells: Mapping[str, Cell]) -> str | None:
+    """The metric that the task's settings lead with; raises `InputError` where a row was scored without it."""
+    if about.get("metric") is None:
+        return None
+    metric = str(about["metric"])
+    if metric not in KINDS[kind]:
+        raise InputError(f"task '{task}': metric '{metric}' is none of kind '{kind}'{nearest(metric, KINDS[kind])}")
+    for row, cell in cells.items():
+        if metric not in cell.values or cell.values[metric].isna().all():
+            raise InputError(f"task '{task}', model '{row}': no split has a value of {metric}; run 'probe' again")
+    return metric
 
 
 def arranged(tasks: list[Task]) -> list[Task]:
@@ -135,7 +163,7 @@ def _guess_kind(cells: Mapping[str, Cell]) -> str:
 
 
 def _n_classes(kind: str, about: Mapping[str, Any], tested: pd.DataFrame) -> int | None:
-    if METRICS[kind][0] != "balanced_accuracy":
+    if KINDS[kind][0] != "balanced_accuracy":
         return None
     if kind == "binned" and about.get("bins"):
         return int(about["bins"])

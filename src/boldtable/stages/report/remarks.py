@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from boldtable.stages.report.read import SITES, Task
+from boldtable.statistics import FEWEST
+from boldtable.tasks.metrics import METRICS
+
+_MADE = {
+    "auroc": "the mean of their values, weighted by participants, because scores of different probes are offset",
+    "pearson_r": "the mean of their values, weighted by participants",
+    "r2": "made from errors and spread within them",
+}
+_SMALL = 30  # participants; simulated in boldtable.statistics.rates
+_POOLED = "pooled over all participants"
 
 
 def on(tasks: Sequence[Task]) -> Iterator[str]:
@@ -17,14 +29,10 @@ def on(tasks: Sequence[Task]) -> Iterator[str]:
 def _on_one(task: Task) -> Iterator[str]:
     """What a reader must know of a column before comparing its rows."""
     yield from task.notes
-    if task.scheme == SITES:
-        n = len(next(iter(task.cells.values())).values)
-        yield f"{task.name}: one site of {n} is left out at a time; the mean is over sites, each counting alike"
-    if task.scheme == "transfer":
-        yield (
-            f"{task.name}: everybody of {', '.join(task.tested_in)} is tested in every split; intervals say how far "
-            "the choice of training participants matters, not the choice of those tested"
-        )
+    if task.outcomes:
+        yield from _on_participants(task)
+    else:
+        yield from _on_splits(task)
     tested = {model: cell.counts["n_test"] for model, cell in task.cells.items()}
     if len(set(tested.values())) > 1:
         counts = ", ".join(f"{model} {n}" for model, n in tested.items())
@@ -35,6 +43,50 @@ def _on_one(task: Task) -> Iterator[str]:
             yield f"{task.name}: {model} has no {task.primary} in {empty} of its splits; they are left out"
     if task.kind == "fingerprint":
         yield f"{task.name}: one identification without a training part; its interval is Wilson's, and no test is made"
+
+
+def _on_participants(task: Task) -> Iterator[str]:
+    """How the value of a task that tests everybody equally often is made, and what its interval does not cover."""
+    found = next(iter(task.outcomes.values()))
+    name, whom = METRICS[task.primary].short, f"{found.n} participants"
+    if found.n_clusters < found.n:
+        whom = f"{found.n_clusters} families of {whom}"
+    if task.scheme == SITES:
+        yield (
+            f"{task.name}: each of {len(task.sites)} sites is left out once; {name} is "
+            f"{_MADE.get(task.primary, _POOLED)}. Intervals and tests are over {whom} of these sites and do not say "
+            "how far other sites would differ"
+        )
+    elif task.scheme == "transfer":
+        yield (
+            f"{task.name}: everybody of {', '.join(task.tested_in)} is tested in every split, and the splits are "
+            f"averaged; intervals and tests are over {whom}"
+        )
+    else:
+        yield f"{task.name}: everybody is tested equally often; intervals and tests are over {whom}"
+    if found.n_clusters < FEWEST:
+        yield f"{task.name}: {found.n_clusters} participants or families carry no interval and no test"
+
+
+def _on_splits(task: Task) -> Iterator[str]:
+    """Why some of the splits carry no interval."""
+    if task.kind == "fingerprint":
+        return
+    first = next(iter(task.cells.values())).values
+    if len(first) < FEWEST:
+        yield f"{task.name}: intervals and p over repeated splits need {FEWEST} of them, there are {len(first)}"
+        return
+    n = next(iter(task.cells.values())).n
+    if n < _SMALL:
+        yield (
+            f"{task.name}: with {n} participants the corrected t-test over repeated splits errs in up to 9 % of cases at a "
+            "level of 5 %"
+        )
+    flat = [row for row, cell in task.cells.items() if float(np.ptp(cell.values[task.primary].dropna())) < 1e-12]
+    if flat:
+        yield f"{task.name}: every split gives {', '.join(flat)} the same value, which carries no interval"
+    if task.scheme == SITES:
+        yield f"{task.name}: one site of {len(first)} is left out at a time; the value is the mean over sites"
 
 
 def _mixed_sites(tasks: Sequence[Task]) -> Iterator[str]:

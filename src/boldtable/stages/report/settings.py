@@ -20,8 +20,19 @@ class Report(Settings):
     title: str = Field("Benchmark", description="Heading of the table and the page.")
     models: list[str] = Field(min_length=1, description="Keys of the embed block, in row order.")
     tasks: list[str] = Field(min_length=1, description="Keys of the probe block, in column order.")
-    reference: str = Field("connectome", description="The model that every other one is tested against.")
-    pairs: list[tuple[str, str]] = Field([], description="Further pairs of models to test: [better?, than].")
+    reference: str = Field(
+        "connectome",
+        description="The model that every other one is compared with. Every trained model against it and against its "
+        "untrained self are the primary comparisons, corrected after Holm; all others are exploratory.",
+    )
+    pairs: list[tuple[str, str]] = Field(
+        [], description="Further pairs of models to compare, exploratory: [better?, than]."
+    )
+    controls: list[str] = Field(
+        [],
+        description="Tasks of this table that nobody should solve (a coin) or everybody (a planted effect): their "
+        "comparisons are exploratory and do not count in the correction.",
+    )
     curves: list[str] = Field(
         [],
         description="Keys of the embed block that are drawn and neither listed nor tested: snapshots of a model "
@@ -50,9 +61,12 @@ class Report(Settings):
     )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the intervals.")
     permutations: int = Field(
-        0, ge=0, description="Permutations of the targets for a test of every model against chance; 0: no such test."
+        1999,
+        ge=0,
+        description="How often the targets are dealt out anew to test every model against chance; 0: no such test. "
+        "The smallest p is 1 / (permutations + 1).",
     )
-    seed: int = Field(21, ge=0, description="Seed of the permutations.")
+    seed: int = Field(21, ge=0, description="Seed of the permutations and of the bootstrap.")
     published: str | None = Field(
         None,
         description="A file of resources/published (its name without .tsv) whose numbers are printed beside the "
@@ -79,21 +93,28 @@ class Report(Settings):
         return {row if len(models) > 1 else models[0]: models for row, models in found.items()}
 
     @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Self:
+    def _lists_once(self) -> Self:
         rows = [*self.models, *self.curves]
         for name, values in (("models", self.models), ("tasks", self.tasks), ("models and curves", rows)):
             twice = sorted({value for value in values if values.count(value) > 1})
             if twice:
                 raise ValueError(f"{name} lists '{twice[0]}' twice; list it once")
+        for better, than in self.pairs:
+            if better == than:
+                raise ValueError(f"the pair [{better}, {than}] tests a model against itself")
+        return self
+
+    @model_validator(mode="after")
+    def _names_what_it_has(self) -> Self:
         for model in [self.reference, *(model for pair in self.pairs for model in pair)]:
             if model not in self.rows:
                 raise ValueError(f"'{model}' (reference or pair) is not among the models{nearest(model, self.rows)}")
+        for task in self.controls:
+            if task not in self.tasks:
+                raise ValueError(f"'{task}' (controls) is not among the tasks{nearest(task, self.tasks)}")
         if self.published is None and (self.published_tasks or self.published_models):
             raise ValueError("published_tasks and published_models need 'published': the name of a file")
         for baseline in self.baselines if isinstance(self.baselines, list) else []:
             if baseline not in BASELINES:
                 raise ValueError(f"baselines: '{baseline}' is none{nearest(baseline, BASELINES)}")
-        for better, than in self.pairs:
-            if better == than:
-                raise ValueError(f"the pair [{better}, {than}] tests a model against itself")
         return self

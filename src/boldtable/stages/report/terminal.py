@@ -12,8 +12,10 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from boldtable.errors import InputError
-from boldtable.stages.report.printed import heading, interval, number
+from boldtable.plain import plain
+from boldtable.stages.report.printed import heading
 from boldtable.stages.report.table import COLUMNS
+from boldtable.stages.report.texts import interval, number
 
 _CELL = 15  # the width of "[-12.3, 100.0]" and its margin
 _TEXTS = ("row", "task", "dataset", "model", "metric", "reference", "primary", "best")
@@ -51,6 +53,7 @@ def terminal(csv: Path) -> TerminalTable:
     missing = [name for name in COLUMNS if name not in rows]
     if missing:
         raise InputError(f"{csv} is no table of boldtable: column {missing[0]} is missing")
+    rows[list(_TEXTS)] = rows[list(_TEXTS)].map(plain)
     rows[_NUMBERS] = rows[_NUMBERS].apply(pd.to_numeric, errors="coerce")
     return TerminalTable(rows.loc[(rows["row"] == "score") & (rows["primary"] == "true")])
 

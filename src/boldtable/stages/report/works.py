@@ -24,6 +24,28 @@ WORKS: dict[str, Work] = {
         title="Inference for the Generalization Error", journal="Machine Learning", volume="52", number="3",
         pages="239--281", year="2003", doi="10.1023/A:1024068626366",
     )),
+    "wilson": Work("Wilson 1927", _entry(
+        "article", "wilson1927", author="Wilson, Edwin B.",
+        title="Probable Inference, the Law of Succession, and Statistical Inference",
+        journal="Journal of the American Statistical Association", volume="22", number="158", pages="209--212",
+        year="1927", doi="10.1080/01621459.1927.10502953",
+    )),
+    "newcombe": Work("Newcombe 2006", _entry(
+        "article", "newcombe2006", author="Newcombe, Robert G.",
+        title="Confidence Intervals for an Effect Size Measure Based on the {Mann--Whitney} Statistic. Part 2",
+        journal="Statistics in Medicine", volume="25", number="4", pages="559--573", year="2006",
+        doi="10.1002/sim.2324",
+    )),
+    "mcnemar": Work("McNemar 1947", _entry(
+        "article", "mcnemar1947", author="McNemar, Quinn",
+        title="Note on the Sampling Error of the Difference between Correlated Proportions or Percentages",
+        journal="Psychometrika", volume="12", number="2", pages="153--157", year="1947", doi="10.1007/BF02295996",
+    )),
+    "delong": Work("DeLong et al. 1988", _entry(
+        "article", "delong1988", author="DeLong, Elizabeth R. and DeLong, David M. and Clarke-Pearson, Daniel L.",
+        title="Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves",
+        journal="Biometrics", volume="44", number="3", pages="837--845", year="1988", doi="10.2307/2531595",
+    )),
     "holm": Work("Holm 1979", _entry(
         "article", "holm1979", author="Holm, Sture", title="A Simple Sequentially Rejective Multiple Test Procedure",
         journal="Scandinavian Journal of Statistics", volume="6", number="2", pages="65--70", year="1979",
