@@ -20,6 +20,7 @@ checkpoint collect:
         "../../envs/boldtable.yaml"
     params:
         settings=block("collect", "dataset"),
+        files=collect_digest,
         version=VERSION,
     shell:
         "boldtable collect --settings {params.settings:q} --dataset {wildcards.dataset:q}"

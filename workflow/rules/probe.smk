@@ -6,7 +6,7 @@ WRITES  results/splits/{task}.parquet, results/scores/{model}/{task}.parquet and
 """
 
 
-rule split:
+checkpoint split:
     input:
         split_lists,
         participants=task_files("results/{dataset}/participants.parquet"),
@@ -21,12 +21,22 @@ rule split:
         "../../envs/boldtable.yaml"
     params:
         settings=block("probe", "task"),
+        files=split_digest,
         participants=each("--participants", "participants"),
         qc=each("--qc", "qc"),
         version=VERSION,
     shell:
         "boldtable split --settings {params.settings:q} --task {wildcards.task:q} {params.participants:q}"
         " {params.qc:q} --out {output:q} > {log:q} 2>&1"
+
+
+# What trains or embeds waits for this, and not for the splits themselves: a further task starts nothing again. It is a
+# checkpoint because Snakemake looks at jobs behind an ancient input only when the job before them has ended.
+checkpoint splits:
+    input:
+        splits_of,
+    output:
+        touch("results/{dataset}/splits.done"),
 
 
 rule probe:

@@ -12,7 +12,6 @@ from boldtable.cli.options import (
     DatasetOption,
     OutOption,
     ParticipantsOption,
-    QCOption,
     RunsOption,
     SettingsOption,
     app,
@@ -130,6 +129,10 @@ def qc(
         Path | None,
         typer.Option("--summary", help="Where the summary goes; qc_summary.parquet beside --out if not given."),
     ] = None,
+    kept: Annotated[
+        Path | None,
+        typer.Option("--kept", help="Where the list of kept runs goes; kept.parquet beside --out if not given."),
+    ] = None,
 ) -> None:
     """Parcels + tensors of a dataset → one row per run: measures, keep or drop, and why."""
     from boldtable.stages import qc as stage
@@ -143,6 +146,7 @@ def qc(
         atlas=atlas,
         out=out,
         summary=summary,
+        kept=kept,
     )
 
 
@@ -152,7 +156,12 @@ def pretrain(
     model: Annotated[str, typer.Option("--model", help="Name of the model.")],
     atlas: AtlasOption,
     tensors: Annotated[list[Path], typer.Option("--tensors", help="Folder of a dataset's tensors; once per dataset.")],
-    qc: Annotated[list[Path], typer.Option("--qc", help="QC table of a dataset; once per dataset, in the same order.")],
+    qc: Annotated[
+        list[Path],
+        typer.Option(
+            "--qc", help="List of kept runs of a dataset, or its QC table; once per dataset, in the same order."
+        ),
+    ],
     out: OutOption,
     population: Annotated[
         Path | None,
@@ -171,7 +180,7 @@ def embed(
     settings: SettingsOption,
     atlas: AtlasOption,
     tensors: Annotated[Path, typer.Option("--tensors", help="Folder of the dataset's tensors.")],
-    qc: QCOption,
+    qc: Annotated[Path, typer.Option("--qc", help="List of the dataset's kept runs, or its QC table.")],
     participants: ParticipantsOption,
     out: OutOption,
     weights: Annotated[Path | None, typer.Option("--weights", help="Model folder, for encoders with weights.")] = None,

@@ -118,6 +118,8 @@ def run(
 ) -> None:
     """Embed every run that quality control kept and write ``embeddings`` to `out`, a row group per shard.
 
+    `qc` is the list of kept runs or the whole table of quality control, which the encoder nuisance needs.
+
     Baselines give one row per run (window 0, the whole run); an encoder with weights (`weights` or
     ``settings.weights``, a model folder) gives one row per window; a shorter run is padded, its padding masked, parcels
     are joined by name, and the population statistics in a model's folder scale z-scored or unscaled tensors. The
@@ -126,8 +128,10 @@ def run(
     where a kept run is missing, and where an embedding is not finite.
     """
     folder = _folder(settings, weights)
-    kept = tables.kept_runs(qc)
+    kept = store.kept_runs(qc)
     if settings.encoder in OF_TABLES:
+        if settings.encoder == "nuisance" and "keep" not in kept:
+            raise InputError(f"{qc} lists runs without their measures, which nuisance needs: give the table of qc")
         features, blocks = baselines.table_blocks(settings.encoder, kept, participants)
         about: dict[str, Any] = {"features": features}
         size, inputs = len(features), [qc, participants]

@@ -87,7 +87,7 @@ def _of_one(settings: Reconstruct, weights: Path, atlas: Path, source: Source) -
     """The rows of one model and dataset."""
     from boldtable.objectives.masked_autoencoding import r_squared
 
-    table, kept = load_table(atlas), tables.kept_runs(source.qc)
+    table, kept = load_table(atlas), store.kept_runs(source.qc)
     paths = tables.shard_paths(source.tensors, kept)
     network = _network(settings, weights, table, source, tables.checked(paths, table))
     model, sums = _with_decoder(network, weights), dict[float, Any]()

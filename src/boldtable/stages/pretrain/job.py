@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -125,9 +124,8 @@ class Result:
         encoder, settings = self.training.objective.encoder, self.training.settings
         n_parameters = sum(weight.numel() for weight in encoder.parameters())
         text = card.text(self.name, settings, self.cohort, self.table, n_parameters, trained)
-        if self.sources.population is not None:
-            shutil.copyfile(self.sources.population, folder / "normalisation.parquet")
-        save_model(folder, encoder, text)
+        beside = {} if self.sources.population is None else {"normalisation.parquet": self.sources.population}
+        save_model(folder, encoder, text, name=self.name, beside=beside)
         store.write_text(folder / "data.json", card.seen(settings, self.cohort))
 
 
