@@ -31,7 +31,9 @@ from boldtable.stages.report import Report
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 # Folders below results/ beside those of the datasets.
-RESERVED = ("atlases", "benchmarks", "embeddings", "logs", "models", "population", "scores", "splits", "tables")
+RESERVED = (
+    "atlases", "benchmarks", "embeddings", "logs", "models", "population", "scores", "splits", "tables", "targets",
+)  # fmt: skip
 # A settings block travels as one argument of a command; Linux takes 128 KiB.
 LONGEST_CONFIG = 100_000
 

@@ -87,11 +87,21 @@ def is_full(error: BaseException, folder: Path) -> bool:
 
 
 @contextmanager
-def alone(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock of a file that only says who is at work; another process that holds it is waited for."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder that one process at a time may work in; another that holds it is waited for.
+
+    The folder is made where it is missing, and may be removed inside the block.
+    """
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write {folder}: {error.strerror}; choose a folder that can be written") from None
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if not _lock(handle, str(folder)) or _is(handle, folder):
+            break
+        os.close(handle)  # the one waited for has finished and removed it
     try:
-        _lock(handle, what)
         yield
     finally:
         os.close(handle)
@@ -141,7 +151,7 @@ def _lock(handle: int, what: str) -> bool:
         say(f"another process is writing {what}: waiting until it is done or gone")
         fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF):
             raise
         return False
     return True

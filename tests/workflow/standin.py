@@ -37,6 +37,7 @@ def touch(path: str) -> None:
 
 def main() -> None:
     stage, rest = sys.argv[1], sys.argv[2:]
+    rest = [word for word in rest if word != "--keep-going"]
     options = dict(zip(rest[::2], rest[1::2], strict=True))
     with Path("calls.txt").open("a") as calls:
         calls.write(

@@ -103,13 +103,21 @@ def population_folders(wildcards):
 
 
 def clean_population(wildcards):
-    """The population statistics, for the recipes that use them."""
+    """The population statistics, for the recipes that use them.
+
+    Snakemake forgets why a job is to run only when a checkpoint that it waits for itself has ended; so this waits for
+    the split too, or everything would be cleaned again whenever the split is made again.
+    """
+    named = population_task(wildcards.recipe)
+    if named:
+        checkpoints.split.get(task=named.split("/")[0])
     fitted = config["clean"][wildcards.recipe].get("normalise") == "population"
     return [f"results/population/{wildcards.recipe}.parquet"] if fitted else []
 
 
 def population_argument(wildcards):
-    return [part for path in clean_population(wildcards) for part in ("--population", path)]
+    fitted = config["clean"][wildcards.recipe].get("normalise") == "population"
+    return ["--population", f"results/population/{wildcards.recipe}.parquet"] if fitted else []
 
 
 def qc_shards(wildcards):

@@ -10,6 +10,7 @@ import typer
 from boldtable.cli.options import (
     AtlasOption,
     DatasetOption,
+    KeepGoingOption,
     OutOption,
     ParticipantsOption,
     RunsOption,
@@ -200,6 +201,21 @@ def embed(
 
 
 @app.command()
+def target(
+    settings: SettingsOption,
+    task: Annotated[str, typer.Option("--task", help="Name of the task.")],
+    participants: Annotated[
+        list[Path], typer.Option("--participants", help="Table of participants; once per dataset of the task.")
+    ],
+    out: OutOption,
+) -> None:
+    """Whether a task's target is there, differs and can be split, as soon as the participants are known."""
+    from boldtable.stages import probe as stage
+
+    stage.check_target(stage.Probe.load(settings), task=task, participants=participants, out=out)
+
+
+@app.command()
 def split(
     settings: SettingsOption,
     task: Annotated[str, typer.Option("--task", help="Name of the task.")],
@@ -208,11 +224,13 @@ def split(
     ],
     qc: Annotated[list[Path], typer.Option("--qc", help="QC table; once per dataset of the task, in the same order.")],
     out: OutOption,
+    keep_going: KeepGoingOption = False,
 ) -> None:
     """Who is in train, validation and test of a task: made once, the same for every model."""
     from boldtable.stages import probe as stage
 
-    stage.split(stage.Probe.load(settings), task=task, participants=participants, qc=qc, out=out)
+    given = stage.Probe.load(settings)
+    stage.split(given, task=task, participants=participants, qc=qc, out=out, keep_going=keep_going)
 
 
 @app.command()
@@ -229,6 +247,7 @@ def probe(
         list[Path] | None,
         typer.Option("--participants", help="Table of participants, for confounds; once per dataset of the task."),
     ] = None,
+    keep_going: KeepGoingOption = False,
 ) -> None:
     """Embeddings × one task → scores, one row per split and metric."""
     from boldtable.stages import probe as stage
@@ -243,6 +262,7 @@ def probe(
         out=out,
         predictions=predictions,
         participants=participants or [],
+        keep_going=keep_going,
     )
 
 

@@ -109,7 +109,9 @@ class Collect(Settings):
         "codes).",
     )
     min_minutes: float = Field(2.0, ge=0, description="Shorter runs are excluded (minutes).")
-    shard_size: int = Field(32, ge=1, description="Participants per shard, at most on average; a shard is one job.")
+    shard_size: int = Field(
+        32, ge=1, le=10_000, description="Participants per shard, at most on average; a shard is one job."
+    )
 
     @model_validator(mode="after")
     def _filters_are_understood(self) -> Self:

@@ -40,6 +40,7 @@ class Embed(Settings):
     snapshot: int | None = Field(
         None,
         ge=0,
+        le=100_000,
         description="Which of the model's snapshots is taken, from 0 (before the first step); null takes the finished "
         "model.",
     )
@@ -61,9 +62,12 @@ class Embed(Settings):
         description="Features: cls (the summary token), avg (mean over the other tokens) or cls_avg (both); null takes "
         "what the model was made with.",
     )
-    windows: int = Field(8, ge=1, description="Evenly spaced windows per run, for encoders with weights.")
+    windows: int = Field(8, ge=1, le=10_000, description="Evenly spaced windows per run, for encoders with weights.")
     window_frames: int | None = Field(
-        None, ge=2, description="Length of a window (frames); null takes the length the model was trained on."
+        None,
+        ge=2,
+        le=100_000,
+        description="Length of a window (frames); null takes the length the model was trained on.",
     )
     tr: Literal["model", "native"] = Field(
         "model",
@@ -85,7 +89,7 @@ class Embed(Settings):
         le=1,
         description="A run with a larger share of missing parcels is refused, for encoders with weights.",
     )
-    batch_size: int = Field(64, ge=1, description="Windows embedded at once.")
+    batch_size: int = Field(64, ge=1, le=100_000, description="Windows embedded at once.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one.")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="Arithmetic of the encoder; bfloat16 means autocast. Embeddings are stored as float32."

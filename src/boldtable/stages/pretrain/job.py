@@ -73,10 +73,12 @@ def pretrain(settings: Pretrain, model: str, sources: Sources, out: Path) -> Non
             training = Training(settings, objective, batches, device, processes)
             result = Result(model, training, cohort, table, sources)
             bench = Bench(out, identity, settings.checkpoint_s)
-            training.run(bench, stop, result.snapshot)
+            with bench.held() if processes.first else nullcontext():
+                training.run(bench, stop, result.snapshot)
+                if processes.first:
+                    with bench.finish() as folder:
+                        result.model(folder)
         if processes.first:
-            with bench.finish() as folder:
-                result.model(folder)
             say(f"wrote {out}")
 
 
@@ -112,7 +114,10 @@ class Result:
         ends = {str(name): float(last[name].mean()) for name in losses if last[name].notna().any()}
         self._write(folder, card.trained(settings, ends))
         inputs = [*self.sources.inputs, *settings.files()]
-        made = store.Provenance("pretrain", settings, inputs, model=self.name, data=self.cohort.fingerprint)
+        made = store.Provenance(
+            "pretrain", settings, inputs, model=self.name, data=self.cohort.fingerprint,
+            device=self.training.device.type, threads=torch.get_num_threads(),
+        )  # fmt: skip
         log.write(folder / "training.parquet", curves, made)
 
     def snapshot(self, folder: Path, done: int) -> None:

@@ -37,6 +37,7 @@ class Report(Settings):
     untrained: int = Field(
         UNTRAINED,
         ge=0,
+        le=100,
         description="For every trained model, how many untrained ones stand before it: the same but for training, each "
         "of another seed. Three show how much the first weights alone decide; 0 adds none.",
     )
@@ -50,9 +51,12 @@ class Report(Settings):
     )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the intervals.")
     permutations: int = Field(
-        0, ge=0, description="Permutations of the targets for a test of every model against chance; 0: no such test."
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Permutations of the targets for a test of every model against chance; 0: no such test.",
     )
-    seed: int = Field(21, ge=0, description="Seed of the permutations.")
+    seed: int = Field(21, ge=0, le=2**31, description="Seed of the permutations.")
     published: str | None = Field(
         None,
         description="A file of resources/published (its name without .tsv) whose numbers are printed beside the "
