@@ -47,6 +47,12 @@ def test_load_gives_back_every_bit(folder: Path, encoder: Semantoks) -> None:
         assert torch.equal(loaded.state_dict()[name], tensor), name
 
 
+def test_equal_models_are_equal_files(tmp_path: Path, encoder: Semantoks) -> None:
+    for number in range(8):
+        save_model(tmp_path / str(number), encoder, "# A model\n")
+    assert len({(tmp_path / str(number) / "model.safetensors").read_bytes() for number in range(8)}) == 1
+
+
 def test_the_frozen_norms_are_stored(folder: Path, encoder: Semantoks) -> None:
     with torch.no_grad():
         for network in encoder.tokenizer.networks:

@@ -10,7 +10,7 @@ def stages(calls):
     return Counter(call.split()[0] for call in calls)
 
 
-LATE = {"collect": 1, "qc": 1, "ledger": 1, "split": 1, "probe": 2, "report": 1}
+LATE = {"collect": 1, "target": 1, "qc": 1, "ledger": 1, "split": 1, "probe": 2, "report": 1}
 
 
 def test_a_further_phenotype_table_trains_and_embeds_nothing_again(study):
@@ -24,7 +24,7 @@ def test_a_further_phenotype_table_trains_and_embeds_nothing_again(study):
 def test_a_threshold_that_drops_nobody_trains_nothing_again_and_one_that_does_trains(study):
     study.run()
     study.config["qc"]["max_fd_mm_mean"] = 0.4
-    assert stages(study.run()) == {name: n for name, n in LATE.items() if name != "collect"}
+    assert stages(study.run()) == {name: n for name, n in LATE.items() if name not in ("collect", "target")}
     study.config["qc"]["max_fd_mm_mean"] = 0.3
     (study.folder / "dropped.txt").write_text("sub-03")
     calls = stages(study.run())
@@ -35,7 +35,7 @@ def test_a_further_task_trains_nothing_again(study):
     study.run()
     study.config["probe"]["age"] = {"dataset": "aurora", "kind": "regression", "target": "age_years"}
     study.config["report"]["main"]["tasks"] = ["sex", "age"]
-    assert stages(study.run()) == {"split": 1, "probe": 2, "report": 1}
+    assert stages(study.run()) == {"target": 1, "split": 1, "probe": 2, "report": 1}
 
 
 def test_splits_come_before_what_costs_hours(study):
@@ -76,7 +76,7 @@ def test_an_edited_atlas_runs_again_with_everything_after_it(study, kept_time):
     for name, text in (("own.nii.gz", "other"), ("own.tsv", "index\tnome\n")):
         edited(study.folder / name, text) if kept_time else (study.folder / name).write_text(text)
         calls = stages(study.run())
-        assert {**calls, "collect": 1, "split": 1} == {**first, "split": 1}
+        assert {**calls, "collect": 1, "target": 1} == first
     assert study.run() == []
 
 
@@ -93,4 +93,4 @@ def test_tables_of_people_that_are_edited_with_their_time_kept_are_read_again(st
     edited(scores, "participant_id,score\n01,4\n")
     assert stages(study.run())["collect"] == 1
     edited(study.folder / "lists.tsv", "participant\tpart\n01\ttest\n02\ttrain\n")
-    assert stages(study.run()) == {"split": 1, "probe": 2, "report": 1}
+    assert stages(study.run()) == {"target": 1, "split": 1, "probe": 2, "report": 1}

@@ -14,7 +14,7 @@ def test_the_whole_graph_runs_once_and_then_not_again(study):
     n_shards = len({shard_of(f"sub-{number:02d}") for number in range(1, 9)})
     assert stages(study.run()) == {
         "collect": 1, "atlas": 1, "parcellate": n_shards, "clean": n_shards, "qc": 1, "ledger": 1, "pretrain": 1,
-        "embed": 2, "split": 1, "probe": 2, "report": 1,
+        "embed": 2, "target": 1, "split": 1, "probe": 2, "report": 1,
     }  # fmt: skip
     assert (study.folder / "results/tables/main.html").exists()
     assert study.run() == []

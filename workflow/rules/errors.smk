@@ -9,7 +9,9 @@ def lacking():
 
     tables = {name: Report.parse(settings) for name, settings in config["report"].items()}
     made = [name for name in tables if Path(f"results/tables/{name}.html").exists()]
-    return [f"boldtable: error: {line}\n" for name in made for line in failed.lines(Path("results"), name, tables[name])]
+    return [
+        f"boldtable: error: {line}\n" for name in made for line in failed.lines(Path("results"), name, tables[name])
+    ]
 
 
 def end(told):

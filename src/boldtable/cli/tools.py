@@ -183,7 +183,7 @@ def check(
         ),
     ] = False,
 ) -> None:
-    """Check a config file: keys, ranges, that its blocks agree with each other, and with --data that its tasks exist."""
+    """Check a config file: keys, ranges, that its blocks agree with each other; with --data that its tasks exist."""
     import json
 
     import yaml

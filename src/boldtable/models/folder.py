@@ -22,7 +22,7 @@ from boldtable.models.brain_jepa import BrainJepa
 from boldtable.models.brainlm import BrainLM
 from boldtable.models.brainlm_vit import BrainLMImages
 from boldtable.models.description import CONFIG, Description, read
-from boldtable.models.header import header
+from boldtable.models.header import header, settle
 from boldtable.models.semantoks import Semantoks
 from boldtable.writing import atomic, write_text
 
@@ -100,6 +100,7 @@ def save_model(
     about = Description(name, encoder.kind, encoder.config.to_dict(), encoder.spec, {})
     with atomic(folder / WEIGHTS) as part:
         save_file(weights, part, metadata={"format": "pt", _DESCRIBED: about.sha256()})
+        settle(part)
     for other, source in beside.items():
         with atomic(folder / other) as part:
             shutil.copyfile(source, part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +40,18 @@ def header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (InputError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable safetensors file: {error}") from None
+
+
+def settle(path: Path) -> None:
+    """Put the metadata in the order of their names, which the library leaves to chance: equal models, equal bytes."""
+    with path.open("r+b") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        values = json.loads(file.read(length))
+        values["__metadata__"] = dict(sorted(values.get("__metadata__", {}).items()))
+        text = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:
+            file.seek(8)
+            file.write(text.ljust(length))
 
 
 def _checked(values: Any, n_bytes: int) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:

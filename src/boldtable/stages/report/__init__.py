@@ -23,8 +23,9 @@ def run(settings: Report, table: str, results: Path, config: Path | str | None, 
     """Write ``{out}.csv``, ``.md``, ``.tex`` and ``.html`` for the table called `table`.
 
     `results` is the results folder, `config` the whole config (a YAML file, inline JSON, or None), printed on the
-    page and part of the settings fingerprint. A task that failed is left out, with a note. Raises `InputError` for a file that is missing and names the stage
-    that makes it, `SettingsError` for a model or task that the config does not define.
+    page and part of the settings fingerprint. A task that failed is left out, with a note. Raises `InputError` for a
+    file that is missing and names the stage that makes it, `SettingsError` for a model or task that the config does not
+    define.
     """
     # The settings above must be readable where matplotlib and jinja2 are not installed (GPU nodes, the schema).
     from boldtable.stages.report import page
