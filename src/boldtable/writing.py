@@ -87,10 +87,11 @@ def is_full(error: BaseException, folder: Path) -> bool:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[int]:
     """Hold a folder that one process at a time may work in; another that holds it is waited for.
 
-    The folder is made where it is missing, and may be removed inside the block.
+    The folder is made where it is missing, and may be removed inside the block. Yields the handle that keeps the lock,
+    for child processes to keep it too.
     """
     while True:
         try:
@@ -102,7 +103,7 @@ def alone(folder: Path) -> Iterator[None]:
             break
         os.close(handle)  # the one waited for has finished and removed it
     try:
-        yield
+        yield handle
     finally:
         os.close(handle)
 

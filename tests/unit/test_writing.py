@@ -1,6 +1,7 @@
 """One writer per file, whole files only, and one line where the disk is full."""
 
 import os
+import select
 import signal
 import stat
 import subprocess
@@ -87,6 +88,50 @@ def test_a_writer_that_waits_takes_over_from_one_that_is_killed(tmp_path):
     go_on(second)
     assert told(second) == "done"
     assert path.read_text() == "b" * 1000
+
+
+WORKER = """
+import shutil, sys
+from pathlib import Path
+from boldtable.writing import alone
+folder = Path(sys.argv[1])
+with alone(folder):
+    print("begun", sorted(one.name for one in folder.iterdir()), flush=True)
+    (folder / sys.argv[2]).touch()
+    sys.stdin.readline()
+    shutil.rmtree(folder)
+print("done", flush=True)
+"""
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path):
+    """As two trainings of one model would: the second begins anew where the first has finished and cleared up."""
+    pipe, folder = subprocess.PIPE, tmp_path / "deep/.m.training"
+    first, second = (
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(folder), name], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        )
+        for name in "ab"
+    )
+    if not told_soon(first):
+        first, second = second, first
+    assert told(first) == "begun []"
+    assert second.stderr is not None
+    assert "another process is writing" in second.stderr.readline()
+    go_on(first)
+    assert told(first) == "done"
+    assert told(second) == "begun []"
+    go_on(second)
+    assert told(second) == "done"
+    assert not folder.exists()
+
+
+def told_soon(process: subprocess.Popen[str]) -> bool:
+    """Whether this process has begun, rather than the other."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    ready, _, _ = select.select([process.stdout, process.stderr], [], [], 60)
+    return process.stdout in ready
 
 
 def test_everybody_may_read_a_finished_file_as_any_other(tmp_path):
@@ -176,6 +221,18 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(small, fill):
         fill(small / "a.out")
     assert str(caught.value).startswith(f"cannot write {small}/a.out: no space left on the disk; make room")
     assert list(small.iterdir()) == []
+
+
+def test_the_command_line_ends_in_one_line(small):
+    with pytest.raises(OSError, match="No space left"):
+        (small / "full").write_bytes(b"x" * 2_000_000)
+    done = subprocess.run(
+        [sys.executable, "-m", "boldtable", "init", str(small / "study")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("boldtable: error: cannot write ")
+    assert "no space left on the disk" in done.stderr
 
 
 def test_errors_that_are_not_of_the_disk_stay_what_they_are(tmp_path):

@@ -64,19 +64,25 @@ class Run:
             self.command(), env=self.environment(), capture_output=True, text=True, timeout=900, check=False
         )
 
-    def killed(self, after_s: float, tree: bool) -> bool:
-        """Start, and kill the main process alone or the whole tree; whether it was still running."""
+    def killed(self, seen: str, after_s: float = 0.0, tree: bool = True) -> bool:
+        """Start, and kill the main process alone or the whole tree some time after a file was seen below the folder.
+
+        Returns whether it was still running.
+        """
         process = subprocess.Popen(
             self.command(), env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
-        try:
-            process.wait(after_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL) if tree else process.kill()
-            process.wait()
-            return True
-        return False
+        deadline = time.monotonic() + 600
+        while process.poll() is None and not any(self.folder.glob(seen)):
+            assert time.monotonic() < deadline, f"{seen} never came"
+            time.sleep(0.05)
+        time.sleep(after_s)
+        if process.poll() is not None:
+            return False
+        os.killpg(process.pid, signal.SIGKILL) if tree else process.kill()
+        process.wait()
+        return True
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +93,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, float]:
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = Run(tmp_path_factory.mktemp("undisturbed") / "study", data)
-    began = time.monotonic()
     done = run.start()
     assert done.returncode == 0, done.stderr[-3000:]
-    return run, time.monotonic() - began
+    return run
 
 
 def check(run: Run, reference: Run) -> None:
@@ -104,36 +109,41 @@ def check(run: Run, reference: Run) -> None:
     assert not (run.folder / "results/models/.tiny.training").exists()
 
 
-@pytest.mark.parametrize("tree", [True, False])
+# What a run makes in turn, below its folder.
+MOMENTS = (
+    ".snakemake/locks/*", "results/aurora/runs.parquet", "results/aurora/parcels/demo457/*",
+    "results/aurora/parcels/demo457/.*.tmp", "results/aurora/tensors/semantoks/*", "results/aurora/kept.parquet",
+    "results/splits/sex.parquet", "results/models/.tiny.training/checkpoint.pt", "results/models/tiny",
+    "results/embeddings/*/*", "results/scores/*/*",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("moment", "tree"),
+    [("results/aurora/tensors/semantoks/*.parquet", True), ("results/models/.tiny.training/checkpoint.pt", False)],
+)
 def test_killed_once_it_goes_on_to_the_same_table(
-    undisturbed: tuple[Run, float], data: Path, tmp_path: Path, tree: bool
+    undisturbed: Run, data: Path, tmp_path: Path, moment: str, tree: bool
 ) -> None:
-    reference, whole_s = undisturbed
     run = Run(tmp_path / "study", data)
-    assert run.killed(whole_s * (0.45 if tree else 0.6), tree)
-    check(run, reference)
+    assert run.killed(moment, tree=tree)
+    check(run, undisturbed)
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_moments_it_goes_on_to_the_same_table(
-    undisturbed: tuple[Run, float], data: Path, tmp_path: Path
-) -> None:
-    reference, whole_s = undisturbed
-    draw = random.Random(3)
-    killed = 0
-    for number in range(20):
+def test_killed_at_twenty_moments_it_goes_on_to_the_same_table(undisturbed: Run, data: Path, tmp_path: Path) -> None:
+    draw, killed, number = random.Random(3), 0, 0
+    while killed < 20:
         run = Run(tmp_path / str(number), data)
-        while run.killed(draw.uniform(2, whole_s), tree=draw.random() < 0.7):
-            killed += 1
-            if draw.random() < 0.5:
-                break
-        check(run, reference)
-    assert killed >= 20
+        number += 1
+        for moment in sorted(draw.sample(range(len(MOMENTS)), 5)):
+            killed += run.killed(MOMENTS[moment], draw.uniform(0, 3), tree=draw.random() < 0.7)
+        check(run, undisturbed)
 
 
-def test_a_failed_task_is_left_out_of_the_table_and_told(undisturbed: tuple[Run, float], data: Path) -> None:
+def test_a_failed_task_is_left_out_of_the_table_and_told(undisturbed: Run) -> None:
     """And nothing is trained or embedded again for the task that is new."""
-    run, _ = undisturbed
+    run = undisturbed
     trained = (run.folder / "results/models/tiny/model.safetensors").stat().st_mtime_ns
     embedded = (run.folder / "results/embeddings/connectome/aurora.parquet").stat().st_mtime_ns
     run.config["probe"]["old"] = {"dataset": "aurora", "kind": "regression", "target": "age"}

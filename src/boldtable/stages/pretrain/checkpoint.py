@@ -40,7 +40,7 @@ class Bench:
         self._every_s = every_s
         self._last = time.monotonic()
 
-    def held(self) -> AbstractContextManager[None]:
+    def held(self) -> AbstractContextManager[int]:
         """Keep other processes from training the same model into the same place; one that does is waited for."""
         return alone(self.folder)
 

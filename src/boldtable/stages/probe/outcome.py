@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from boldtable import store
 from boldtable.errors import InputError, SettingsError
@@ -24,7 +25,8 @@ def noting(work: Callable[[], None], settings: Probe, outputs: Mapping[str, Path
         work()
     except (InputError, SettingsError) as error:
         print(f"boldtable: error: {error}", file=sys.stderr, flush=True)
-        about = store.Provenance(stage, settings, **labels, **{FAILED: str(error)})
+        noted: dict[str, Any] = {**labels, FAILED: str(error)}
+        about = store.Provenance(stage, settings, **noted)
         for artefact, path in outputs.items():
             store.write(path, artefact, [], about)
 
