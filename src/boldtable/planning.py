@@ -16,7 +16,7 @@ from typing import Any
 
 from boldtable.expansion import BASELINES
 
-_WHOLE = 1_000_000  # bytes up to which a file counts by its content
+_WHOLE = 64_000_000  # bytes up to which a file counts by its content
 _BLOCK = 65_536  # bytes of both ends of a larger one
 _MOST_FILES = 1000  # of a folder
 MISSING = "none"
@@ -31,7 +31,7 @@ _PEOPLE = {"nuisance": ("site",), "demographics": ("age_years", "sex")}
 def of_file(path: str) -> str:
     """A digest of a file, or of what lies in a folder; 'none' where nothing is there.
 
-    Up to 1 MB the content decides, whatever the time says; of a larger file size, time and both ends do.
+    Up to 64 MB the content decides, whatever the time says; of a larger file size, time and both ends do.
     """
     place = Path(path)
     try:

@@ -13,7 +13,6 @@ from boldtable import __version__
 from boldtable.cli import stages, tools
 from boldtable.cli.options import app
 from boldtable.errors import BoldtableError, shortened
-from boldtable.writing import is_full
 
 __all__ = ["app", "main", "stages", "tools"]
 
@@ -42,6 +41,8 @@ def main() -> None:
     except BoldtableError as error:
         _end(str(error))
     except OSError as error:
+        from boldtable.writing import is_full
+
         if not is_full(error, Path.cwd()):
             raise
         _end(f"no space left on the disk{f' of {error.filename}' if error.filename else ''}; make room and start again")
