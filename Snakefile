@@ -33,4 +33,5 @@ rule all:
     default_target: True
     input:
         "results/ledger.parquet",
+        expand("results/targets/{task}.json", task=TASKS),
         expand("results/tables/{table}.html", table=config["report"]),

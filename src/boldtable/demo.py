@@ -71,7 +71,7 @@ def alone(folder: Path) -> Iterator[int]:
 
 
 def snakemake(config: Path, root: Path, folder: Path, cores: int, lock: int) -> int:
-    """Run the workflow in `folder`; a Snakemake lock found there is stale, since `alone` is held."""
+    """Run the workflow in `folder`."""
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(folder),
         "--configfile", str(config),
@@ -79,9 +79,6 @@ def snakemake(config: Path, root: Path, folder: Path, cores: int, lock: int) -> 
     ]  # fmt: skip
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path}
-    if any((folder / ".snakemake/locks").glob("*")):
-        say("going on after an interruption")
-        subprocess.run([*command, "--unlock", "--quiet"], env=environment, check=True)
     done = subprocess.run(
         [*command, "--quiet", "rules", "host", "reason"], env=environment, pass_fds=[lock], check=False
     )

@@ -26,9 +26,23 @@ class RunError(BoldtableError):
     """One run cannot be processed: its reason goes to the ledger and the other runs go on."""
 
 
+class OutputError(BoldtableError):
+    """A file cannot be written: the disk is full, or another run has taken the study over."""
+
+
+_SHOWN = 300  # characters of a value in a message
+
+
+def shortened(value: object, limit: int = _SHOWN) -> str:
+    """Return a value as text of one line, cut where it is long."""
+    text = str(value)
+    text = " ".join(text[: 10 * limit].split()) + ("" if len(text) <= 10 * limit else " ...")
+    return text if len(text) <= limit else f"{text[:limit]} ..."
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return a hint such as ``, did you mean 'tr_s'?``, or the known words where none is near."""
-    choices = sorted(known)
+    choices, word = sorted(known), word[:_SHOWN]
     close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
     if close:
         return f", did you mean '{close[0]}'?"

@@ -16,6 +16,7 @@ from boldtable.errors import SettingsError
 BASELINES = ("majority", "nuisance", "demographics", "connectome", "connectome-partial", "connectome-tangent")
 # Defaults of the settings classes, needed before those classes read the config; a test compares them.
 UNTRAINED, SEED = 3, 21
+MOST_UNTRAINED = 100  # the settings class refuses more
 # Where a participant is to be found again: age and sex are the same in both recordings, and nothing is fitted, so that
 # there is no majority and no tangent projection.
 _FOR_FINGERPRINTS = ("connectome", "connectome-partial")
@@ -95,7 +96,7 @@ def _untrained(config: Block, table: Block, models: list[str]) -> Iterator[str]:
     n = table.get("untrained", UNTRAINED)
     for row in models:
         there = re.compile(re.escape(row) + r"-untrained(-\d+)?")
-        wanted = isinstance(n, int) and not any(there.fullmatch(other) for other in models)
+        wanted = isinstance(n, int) and n <= MOST_UNTRAINED and not any(there.fullmatch(other) for other in models)
         for number in range(n if wanted else 0):
             end = "untrained" if n == 1 else f"untrained-{number + 1}"
             about = config["embed"].get(f"{row}-{end}") or _untrained_row(config, row, end, number)

@@ -92,7 +92,7 @@ class Dataset:
         wanted = {name: run[name] for name in store.KEYS}
         if wanted not in keys:
             raise InputError(f"{path} lacks {store.label(run)}; run its stage again")
-        with pq.ParquetFile(path) as file:
+        with store.opened(path) as file:
             group, first = _locate(file, keys.index(wanted))
             one = file.read_row_group(group).slice(first, 1).combine_chunks()
         return {name: store.array(one[name].chunk(0)) for name in one.column_names}

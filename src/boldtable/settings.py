@@ -7,19 +7,25 @@ and range. The config block of a stage is exactly this class, so a rule and a ha
 from __future__ import annotations
 
 import re
+import reprlib
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from boldtable.errors import InputError, SettingsError, nearest
+from boldtable.errors import InputError, SettingsError, nearest, shortened
+from boldtable.reading.bounded import read_text
+from boldtable.safe_yaml import LONGEST, parse_yaml
+
+_MOST = 5  # errors that are told
+_repr = reprlib.Repr()  # the arguments of its maker came with Python 3.12
+_repr.maxstring = _repr.maxother = 200
 
 
 class Settings(BaseModel):
     """Frozen settings with every field described; unknown keys are refused by name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def parse(cls, values: Any, where: str = "settings") -> Self:
@@ -29,7 +35,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise SettingsError("; ".join(_explain(cls, item, where) for item in error.errors())) from None
+            raise SettingsError(_all(cls, error, where)) from None
 
     @classmethod
     def load(cls, source: str) -> Self:
@@ -39,19 +45,29 @@ class Settings(BaseModel):
 
 def read_yaml(source: str) -> Any:
     """Parse inline YAML or JSON (starts with ``{``) or the YAML file at this path."""
-    inline = source.lstrip().startswith("{")
+    if source.lstrip().startswith("{"):
+        return parse_yaml(source, "the settings given")
     try:
-        return yaml.safe_load(source if inline else Path(source).read_text(encoding="utf-8"))
+        return parse_yaml(read_text(Path(source), LONGEST), source)
     except FileNotFoundError:
         raise InputError(f"settings file not found: {source}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read settings from {source}: {_one_line(error)}") from None
+    except OSError as error:
+        raise InputError(f"cannot read settings from {source}: {error.strerror}") from None
+    except InputError as error:
+        raise InputError(f"cannot read settings from {error}") from None
+
+
+def _all(cls: type[BaseModel], error: ValidationError, where: str) -> str:
+    """Every error, or the first few of many, in one line."""
+    found = error.errors(include_url=False, include_context=True)
+    said = "; ".join(_explain(cls, item, where) for item in found[:_MOST])
+    return said if len(found) <= _MOST else f"{said}; and {len(found) - _MOST} more"
 
 
 def _explain(cls: type[BaseModel], item: Any, where: str) -> str:
     """Turn one pydantic error into ``place: what is wrong, what is known``."""
     location, known = _walk(cls, [str(part) for part in item["loc"]])
-    place = ".".join([where, *location])
+    place = shortened(".".join([where, *location]))
     if item["type"] == "union_tag_invalid":
         key, tag = item["ctx"]["discriminator"].removesuffix("()"), item["ctx"]["tag"]
         choices = re.findall(r"'([^']*)'", item["ctx"]["expected_tags"])
@@ -62,8 +78,8 @@ def _explain(cls: type[BaseModel], item: Any, where: str) -> str:
         return f"{place}: required, but not given"
     if item["type"] == "union_tag_not_found":
         return f"{place}: expected a mapping of settings, found {type(item['input']).__name__}"
-    given = "" if isinstance(item["input"], dict) else f" (given: {item['input']!r})"
-    return f"{place}: {_one_line(item['msg'])}{given}"
+    given = "" if isinstance(item["input"], dict) else f" (given: {_repr.repr(item['input'])})"
+    return f"{place}: {shortened(item['msg'])}{given}"
 
 
 def _walk(cls: type[BaseModel], parts: list[str]) -> tuple[list[str], list[str]]:
@@ -107,7 +123,3 @@ def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
             found: dict[str, Any] = schema["$defs"][alternative["$ref"].rsplit("/", 1)[-1]]
             return found
     return node
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())

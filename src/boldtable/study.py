@@ -11,12 +11,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints
 
+from boldtable import running
 from boldtable.absent import present
 from boldtable.errors import BoldtableError, InputError, SettingsError, nearest
 from boldtable.expansion import BASELINES, expand
 from boldtable.plain import plain
 from boldtable.progress import say
-from boldtable.settings import Settings
+from boldtable.settings import Settings, read_yaml
 from boldtable.stages.clean import Clean
 from boldtable.stages.collect import Collect
 from boldtable.stages.embed import Embed
@@ -31,7 +32,9 @@ from boldtable.stages.report import Report
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 # Folders below results/ beside those of the datasets.
-RESERVED = ("atlases", "benchmarks", "embeddings", "logs", "models", "population", "scores", "splits", "tables")
+RESERVED = (
+    "atlases", "benchmarks", "embeddings", "logs", "models", "population", "scores", "splits", "tables", "targets",
+)  # fmt: skip
 # A settings block travels as one argument of a command; Linux takes 128 KiB.
 LONGEST_CONFIG = 100_000
 
@@ -151,18 +154,29 @@ class Study(Settings):
                 raise InputError(f"probe.{name}.split_file: no such file: {task.split_file.absolute()}; correct it")
 
 
-def refuse_wrong(config: dict[str, Any]) -> None:
-    """For the Snakefile: end the program with one line and exit code 2 where a config is wrong."""
+def start(config: dict[str, Any], files: Iterable[str], arguments: Iterable[str]) -> None:
+    """For the main process of the Snakefile: check the config, then begin the run.
+
+    `files` are the config files as Snakemake was given them (it lets the last of two equal keys win), `arguments` its
+    own. Where something is wrong, or another run of the study lives, the program ends with one line and exit code 2.
+    """
     try:
-        config = present(config, say)
-        study = Study.parse(config, "config")
-        if len(json.dumps(expand(config))) > LONGEST_CONFIG:
-            raise SettingsError("config: longer than a command line takes; shorten its lists of names")
-        study.check()
-        study.check_folders()
+        for path in files:
+            read_yaml(str(path))
+        _refuse_wrong(config)
+        running.begin(executes=running.executes(arguments))
     except BoldtableError as error:
         print(plain(f"boldtable: error: {error}", keep="\n\t"), file=sys.stderr)
         sys.exit(2)
+
+
+def _refuse_wrong(config: dict[str, Any]) -> None:
+    config = present(config, say)
+    study = Study.parse(config, "config")
+    if len(json.dumps(expand(config))) > LONGEST_CONFIG:
+        raise SettingsError("config: longer than a command line takes; shorten its lists of names")
+    study.check()
+    study.check_folders()
 
 
 def _known(place: str, names: Iterable[str], known: Iterable[str], block: str) -> None:

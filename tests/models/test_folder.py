@@ -12,7 +12,7 @@ from published_case import DATA, Stored, make_spec, tiny_config
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from boldtable.errors import InputError
+from boldtable.errors import InputError, OutputError
 from boldtable.models import InputSpec, load_model, save_model
 from boldtable.models.checkpoints import read_checkpoint
 from boldtable.models.published import checkpoint_shapes, from_published, import_semantoks
@@ -45,6 +45,12 @@ def test_load_gives_back_every_bit(folder: Path, encoder: Semantoks) -> None:
     assert not loaded.training
     for name, tensor in encoder.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+def test_equal_models_are_equal_files(tmp_path: Path, encoder: Semantoks) -> None:
+    for number in range(8):
+        save_model(tmp_path / str(number), encoder, "# A model\n")
+    assert len({(tmp_path / str(number) / "model.safetensors").read_bytes() for number in range(8)}) == 1
 
 
 def test_the_frozen_norms_are_stored(folder: Path, encoder: Semantoks) -> None:
@@ -80,7 +86,7 @@ def test_a_failed_save_leaves_the_old_folder(folder: Path, encoder: Semantoks, m
         raise OSError("no space left on device")
 
     monkeypatch.setattr("boldtable.models.folder.save_file", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OutputError, match="no space left on the disk"):
         save_model(folder, encoder, "# Another\n")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 

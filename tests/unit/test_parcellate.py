@@ -24,7 +24,7 @@ from parcellate_files import (
 )
 
 from boldtable import store
-from boldtable.errors import InputError, SettingsError, SpaceError
+from boldtable.errors import InputError, OutputError, SettingsError, SpaceError
 from boldtable.stages import parcellate
 
 GOOD = "good_bold.nii.gz"
@@ -373,7 +373,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(study: Study, monkeypatch: p
 
     monkeypatch.setattr(store.Writer, "append", full)
     study.add(GOOD)
-    with pytest.raises(InputError, match=r"0000\.parquet: No space left on device; make room"):
+    with pytest.raises(OutputError, match=r"0000\.parquet: no space left on the disk; make room"):
         study.run()
     assert list((study.folder / "parcels").iterdir()) == []
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from boldtable import store
-from boldtable.errors import InputError
+from boldtable.errors import InputError, OutputError
 
 RUN = {"dataset": "aurora", "participant": "01", "session": "1", "task": "rest", "run": None, "acquisition": None}
 
@@ -136,6 +136,6 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pq.ParquetWriter, "close", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OutputError, match=r"0\.parquet: no space left on the disk; make room"):
         write_parcels(tmp_path / "0.parquet", [parcels_row()])
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,8 @@
 """What runs, and what runs again: the whole graph with a stand-in for the `boldtable` command."""
 
 import os
+import subprocess
+import sys
 from collections import Counter
 
 from standin import shard_of
@@ -14,7 +16,7 @@ def test_the_whole_graph_runs_once_and_then_not_again(study):
     n_shards = len({shard_of(f"sub-{number:02d}") for number in range(1, 9)})
     assert stages(study.run()) == {
         "collect": 1, "atlas": 1, "parcellate": n_shards, "clean": n_shards, "qc": 1, "ledger": 1, "pretrain": 1,
-        "embed": 2, "split": 1, "probe": 2, "report": 1,
+        "embed": 2, "target": 1, "split": 1, "probe": 2, "report": 1,
     }  # fmt: skip
     assert (study.folder / "results/tables/main.html").exists()
     assert study.run() == []
@@ -54,6 +56,33 @@ def test_an_unknown_key_is_one_line_and_exit_code_2(study):
         "boldtable: error: config.clean.semantoks.hihg_hz: unknown key, did you mean 'high_hz'?"
     )
     assert "Traceback" not in done.stderr
+
+
+def test_a_key_that_comes_twice_is_one_line_and_exit_code_2(study):
+    done = study.snakemake("-n")
+    assert done.returncode == 0
+    path = study.folder / "study.yaml"
+    path.write_text(path.read_text() + "qc: {recipe: semantoks, max_fd_mm_mean: 0.2}\n")
+    again = subprocess.run(done.args, env=os.environ, capture_output=True, text=True, check=False)
+    assert again.returncode == 2
+    assert "study.yaml: key 'qc' comes twice: keep one" in again.stderr.strip().splitlines()[-1]
+
+
+def test_a_second_run_in_the_folder_of_a_living_one_is_refused(study):
+    hold = (
+        "import sys; from boldtable import running; running.begin(True); print('x', flush=True); sys.stdin.readline()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], cwd=study.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as living:
+        living.stdout.readline()
+        done = study.snakemake()
+        assert done.returncode == 2
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("boldtable: error: another run of this study is going on in ")
+        assert f"process {living.pid} on" in last
+        assert study.snakemake("-n").returncode == 0
+        living.kill()
 
 
 def test_blocks_must_agree(study):

@@ -30,5 +30,5 @@ def test_a_task_waits_for_both_datasets_and_follows_its_lists(study):
     assert max(made.index(f"results/embeddings/connectome/{name}.parquet") for name in ("aurora", "borealis")) < scores
     (study.folder / "lists.tsv").write_text("participant\tpart\n01\ttest\n02\ttrain\n")
     calls = study.run()
-    assert stages(calls) == {"split": 1, "probe": 2, "report": 1}
-    assert all("age" in call for call in calls if call.startswith(("split", "probe")))
+    assert stages(calls) == {"target": 1, "split": 1, "probe": 2, "report": 1}
+    assert all("age" in call for call in calls if call.startswith(("target", "split", "probe")))

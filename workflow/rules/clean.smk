@@ -10,7 +10,7 @@ rule population:
     input:
         population_parcels,
         population_splits,
-        runs=collect("results/{dataset}/runs.parquet", dataset=lookup("clean/{recipe}/population", within=config)),
+        population_runs,
     output:
         "results/population/{recipe}.parquet",
     log:
@@ -22,6 +22,7 @@ rule population:
     params:
         settings=block("clean", "recipe"),
         folders=population_folders,
+        digest=population_digest,
         version=VERSION,
     shell:
         "boldtable population --settings {params.settings:q} {params.folders:q} --out {output:q} > {log:q} 2>&1"

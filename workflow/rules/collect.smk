@@ -1,7 +1,6 @@
 """Derivatives + participants.tsv → the tables of runs and participants: the one place that looks at BIDS.
 
-READS   the folders that config["collect"][dataset] names (a new participant folder or table starts it again;
-        after a repair inside a participant's folder, say so: snakemake --forcerun collect)
+READS   the folders that config["collect"][dataset] names; a file that is new, gone, replaced or edited starts it again
 WRITES  results/{dataset}/runs.parquet, results/{dataset}/participants.parquet
 """
 
@@ -20,6 +19,7 @@ checkpoint collect:
         "../../envs/boldtable.yaml"
     params:
         settings=block("collect", "dataset"),
+        files=collect_digest,
         version=VERSION,
     shell:
         "boldtable collect --settings {params.settings:q} --dataset {wildcards.dataset:q}"

@@ -3,11 +3,12 @@
 import hashlib
 import json
 import os
+import sys
 from functools import cache
 from pathlib import Path
 
 import pyarrow.parquet
-from boldtable import __version__ as VERSION
+from boldtable import __version__ as VERSION, running
 from boldtable.absent import present
 from boldtable.expansion import expand as with_every_row
 from snakemake.utils import validate
@@ -16,9 +17,11 @@ from snakemake.utils import validate
 os.environ.update(BOLDTABLE_HOME=str(workflow.basedir))
 
 if workflow.is_main_process:
-    from boldtable.study import refuse_wrong
+    from boldtable.study import start
 
-    refuse_wrong(config)
+    start(config, workflow.overwrite_configfiles or ["config/config.yaml"], sys.argv[1:])
+else:
+    running.join()
 
 run = with_every_row(present(config))
 config.clear()
@@ -26,6 +29,7 @@ config.update(run)
 validate(config, "../schemas/config.schema.json", set_default=False)
 for optional in ("preprocess", "pretrain", "embed", "probe", "report"):
     config.setdefault(optional, {})
+TASKS = list(dict.fromkeys(task for table in config["report"].values() for task in table["tasks"]))
 PREPROCESSED = [dataset for dataset in config["collect"] if dataset in config["preprocess"]]
 QC_RECIPE = config["qc"]["recipe"]
 QC_ATLAS = config["clean"][QC_RECIPE]["atlas"]

@@ -1,6 +1,7 @@
 """Tensors of a dataset × one model → embeddings, one row per run and window.
 
-READS   results/{dataset}/tensors/{recipe}/, qc.parquet, participants.parquet, and results/models/{encoder}/ if it has weights
+READS   results/{dataset}/tensors/{recipe}/, kept.parquet, and results/models/{encoder}/ if it has weights; rows that look
+        at no signal: qc.parquet and participants.parquet
 WRITES  results/embeddings/{model}/{dataset}.parquet
 """
 
@@ -9,9 +10,10 @@ rule embed:
     input:
         model_tensors("embed"),
         embed_weights,
+        embed_order,
         atlas=model_atlas("embed"),
-        qc="results/{dataset}/qc.parquet",
-        participants="results/{dataset}/participants.parquet",
+        kept=embed_kept,
+        participants=ancient("results/{dataset}/participants.parquet"),
     output:
         "results/embeddings/{model}/{dataset}.parquet",
     log:
@@ -22,8 +24,10 @@ rule embed:
         "../../envs/boldtable.yaml"
     params:
         settings=block("embed", "model"),
+        kept=embed_digest,
+        files=embed_named,
         folders=embed_folders,
         version=VERSION,
     shell:
         "boldtable embed --settings {params.settings:q} --atlas {input.atlas:q} {params.folders:q}"
-        " --qc {input.qc:q} --participants {input.participants:q} --out {output:q} > {log:q} 2>&1"
+        " --qc {input.kept:q} --participants {input.participants:q} --out {output:q} > {log:q} 2>&1"

@@ -1,4 +1,10 @@
-"""Which files depend on which: input and params functions of the rules, named <stage>_<what they give>."""
+"""Which files depend on which: input and params functions of the rules, named <stage>_<what they give>.
+
+Where the time of a file says too much or too little, it is an `ancient` input, which only has to be there, and a digest
+of what is read of it is a param (`boldtable.planning`).
+"""
+
+from boldtable import planning
 
 
 def preprocess_records(dataset):
@@ -13,16 +19,42 @@ def ledger_records(wildcards):
     return [record for dataset in PREPROCESSED for record in preprocess_records(dataset)]
 
 
-def collect_sources(wildcards):
-    """The folder, or what fMRIPrep makes of it, and the tables that exist already (collect looks for them here)."""
+def collect_tables(wildcards):
+    """The tables and the filters that collect reads, those that exist already (it looks for them here)."""
     settings = config["collect"][wildcards.dataset]
     folder = Path(settings["derivatives"])
     above = [folder.resolve(), *folder.resolve().parents[:2]]  # the folder may be there only later
     tables = [settings.get("participants") or str(path / "participants.tsv") for path in above]
     tables += [table["table"] for table in settings.get("phenotypes", [])]
     tables += [path for path in [settings.get("filters")] if isinstance(path, str)]
-    made = preprocess_records(wildcards.dataset) if wildcards.dataset in PREPROCESSED else [str(folder)]
-    return made + [path for path in dict.fromkeys(tables) if Path(path).exists()]
+    return [path for path in dict.fromkeys(tables) if Path(path).exists()]
+
+
+def collect_sources(wildcards):
+    """The folder, or what fMRIPrep makes of it, and the tables that exist already."""
+    folder = config["collect"][wildcards.dataset]["derivatives"]
+    made = preprocess_records(wildcards.dataset) if wildcards.dataset in PREPROCESSED else [folder]
+    return made + collect_tables(wildcards)
+
+
+def collect_digest(wildcards):
+    """Changes with the content of these tables and of the files of the dataset, even where their time is kept.
+
+    What fMRIPrep makes is there only later: its records say whether it has changed.
+    """
+    if wildcards.dataset in PREPROCESSED:
+        return planning.of_files(collect_tables(wildcards))
+    from boldtable.stages.collect import Collect, changes
+
+    settings = Collect.parse(config["collect"][wildcards.dataset])
+    folder = changes.folder_digest(settings, Path(".snakemake/boldtable") / f"{wildcards.dataset}.json")
+    return f"{planning.of_files(collect_tables(wildcards))} {folder}"
+
+
+def atlas_files(wildcards):
+    """Changes with the content of the files of an atlas that its settings name."""
+    settings = config["parcellate"][wildcards.atlas]
+    return planning.of_files(settings.get(key) for key in ("image", "table", "folder"))
 
 
 def parcellate_digest(wildcards):
@@ -41,10 +73,28 @@ def population_parcels(wildcards):
     return [path for dataset in settings["population"] for path in every_shard(dataset, f"parcels/{settings['atlas']}")]
 
 
+def population_task(recipe):
+    """The task and split that the statistics of a recipe are fitted on the training part of, if there is one."""
+    return config["clean"][recipe].get("population_split")
+
+
 def population_splits(wildcards):
     """The splits of the task that the recipe names, if it names one."""
-    named = config["clean"][wildcards.recipe].get("population_split")
-    return [f"results/splits/{named.split('/')[0]}.parquet"] if named else []
+    named = population_task(wildcards.recipe)
+    return [ancient(checkpoints.split.get(task=named.split("/")[0]).output[0])] if named else []
+
+
+def population_runs(wildcards):
+    """The tables of runs of the datasets that the statistics are fitted on."""
+    return [ancient(f"results/{dataset}/runs.parquet") for dataset in config["clean"][wildcards.recipe]["population"]]
+
+
+def population_digest(wildcards):
+    """Changes with the shards of these datasets, and with who is in the training part of the split."""
+    datasets, named = config["clean"][wildcards.recipe]["population"], population_task(wildcards.recipe)
+    there = [shards(dataset) for dataset in datasets if (Path("results") / dataset / "runs.parquet").exists()]
+    people = planning.of_training(f"results/splits/{named.split('/')[0]}.parquet", named) if named else "all"
+    return json.dumps([there, people])
 
 
 def population_folders(wildcards):
@@ -57,17 +107,26 @@ def population_folders(wildcards):
         "results/{dataset}/runs.parquet",
     ]
     folders = [part.format(dataset=dataset) for dataset in settings["population"] for part in pairs]
-    return folders + [part for path in population_splits(wildcards) for part in ("--splits", path)]
+    named = population_task(wildcards.recipe)
+    return folders + (["--splits", f"results/splits/{named.split('/')[0]}.parquet"] if named else [])
 
 
 def clean_population(wildcards):
-    """The population statistics, for the recipes that use them."""
+    """The population statistics, for the recipes that use them.
+
+    Snakemake forgets why a job is to run only when a checkpoint that it waits for itself has ended; so this waits for
+    the split too, or everything would be cleaned again whenever the split is made again.
+    """
+    named = population_task(wildcards.recipe)
+    if named:
+        checkpoints.split.get(task=named.split("/")[0])
     fitted = config["clean"][wildcards.recipe].get("normalise") == "population"
     return [f"results/population/{wildcards.recipe}.parquet"] if fitted else []
 
 
 def population_argument(wildcards):
-    return [part for path in clean_population(wildcards) for part in ("--population", path)]
+    fitted = config["clean"][wildcards.recipe].get("normalise") == "population"
+    return ["--population", f"results/population/{wildcards.recipe}.parquet"] if fitted else []
 
 
 def qc_shards(wildcards):
@@ -95,10 +154,31 @@ def model_atlas(stage):
     return path
 
 
+def kept_of(dataset, table="kept"):
+    """The list of kept runs of a dataset, or the whole table of qc; waits for the checkpoint `qc`."""
+    checkpoints.qc.get(dataset=dataset)
+    return ancient(f"results/{dataset}/{table}.parquet")
+
+
+def pretrain_kept(wildcards):
+    return [kept_of(dataset) for dataset in config["pretrain"][wildcards.model]["datasets"]]
+
+
+def pretrain_digest(wildcards):
+    """Changes with the list of runs that are learnt from, and with nothing else of qc."""
+    datasets = config["pretrain"][wildcards.model]["datasets"]
+    return json.dumps([planning.of_kept(f"results/{dataset}/kept.parquet") for dataset in datasets])
+
+
+def pretrain_order(wildcards):
+    """The splits of the tasks on these datasets come first: what is wrong with them is said before hours are spent."""
+    return [ancient(f"results/{dataset}/splits.done") for dataset in config["pretrain"][wildcards.model]["datasets"]]
+
+
 def pretrain_folders(wildcards):
     """One --tensors and one --qc argument per dataset, in the same order, and --population where the recipe has one."""
     settings = config["pretrain"][wildcards.model]
-    pairs = ["--tensors", f"results/{{dataset}}/tensors/{settings['recipe']}", "--qc", "results/{dataset}/qc.parquet"]
+    pairs = ["--tensors", f"results/{{dataset}}/tensors/{settings['recipe']}", "--qc", "results/{dataset}/kept.parquet"]
     folders = [part.format(dataset=dataset) for dataset in settings["datasets"] for part in pairs]
     return folders + [part for path in pretrain_population(wildcards) for part in ("--population", path)]
 
@@ -115,6 +195,38 @@ def pretrain_files(wildcards):
     settings = config["pretrain"][wildcards.model]
     named = [settings.get("tokenizer") or "", settings.get("gradients") or ""]
     return [path for path in named if Path(path).suffix]
+
+
+def pretrain_named(wildcards):
+    """Changes with the content of these files."""
+    return planning.of_files(pretrain_files(wildcards))
+
+
+def embed_kept(wildcards):
+    """The list of kept runs, or for the row that needs its measures the whole table of qc."""
+    return kept_of(wildcards.dataset, "qc" if embed_encoder(wildcards) == "nuisance" else "kept")
+
+
+def embed_encoder(wildcards):
+    return config["embed"][wildcards.model].get("encoder")
+
+
+def embed_digest(wildcards):
+    """Changes with the list of kept runs, and for rows of tables with the columns that they read."""
+    folder = f"results/{wildcards.dataset}"
+    people = planning.of_people(embed_encoder(wildcards), f"{folder}/qc.parquet", f"{folder}/participants.parquet")
+    return json.dumps([planning.of_kept(f"{folder}/kept.parquet"), people])
+
+
+def embed_order(wildcards):
+    """The splits of the tasks on this dataset come first."""
+    return ancient(f"results/{wildcards.dataset}/splits.done")
+
+
+def embed_named(wildcards):
+    """Changes with the content of a model folder that was made elsewhere."""
+    given = config["embed"][wildcards.model].get("weights")
+    return planning.of_files([f"{given}/{name}" for name in ("config.json", "model.safetensors")] if given else [])
 
 
 def embed_weights(wildcards):
@@ -147,6 +259,20 @@ def split_lists(wildcards):
     """The fixed lists of a task, where it has some."""
     given = config["probe"][wildcards.task].get("split_file")
     return [given] if given else []
+
+
+def split_digest(wildcards):
+    """Changes with the content of these lists."""
+    return planning.of_files(split_lists(wildcards))
+
+
+def splits_of(wildcards):
+    """The splits of every task of a table that is tested on this dataset."""
+    return [f"results/splits/{task}.parquet" for task in TASKS if tested_on(config["probe"][task]) == wildcards.dataset]
+
+
+def tested_on(task):
+    return task.get("test_dataset") or task["dataset"]
 
 
 def each(option, files):

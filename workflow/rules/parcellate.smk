@@ -16,6 +16,7 @@ rule atlas:
         "../../envs/boldtable.yaml"
     params:
         settings=block("parcellate", "atlas"),
+        files=atlas_files,
         version=VERSION,
     shell:
         "boldtable atlas --settings {params.settings:q} --name {wildcards.atlas:q} --out {output:q} > {log:q} 2>&1"
@@ -39,6 +40,7 @@ rule parcellate:
         settings=block("parcellate", "atlas"),
         root=lookup("collect/{dataset}/derivatives", within=config),
         digest=parcellate_digest,
+        files=atlas_files,
         version=VERSION,
     shell:
         "boldtable parcellate --settings {params.settings:q} --dataset {wildcards.dataset:q} --root {params.root:q}"

@@ -3,7 +3,7 @@
 A training that is told to stop saves its state outside the output and fails with code 75; the retry goes on from there.
 With `gpu: 2` or more in a profile, that many processes share the training.
 
-READS   results/{dataset}/tensors/{recipe}/, results/{dataset}/qc.parquet of the datasets that the model names,
+READS   results/{dataset}/tensors/{recipe}/, results/{dataset}/kept.parquet of the datasets that the model names,
         results/population/{recipe}.parquet for a recipe with normalise 'population', and the files that its settings
         name (the TSV of its tokenizer, its gradients)
 WRITES  results/models/{model}/
@@ -15,7 +15,8 @@ rule pretrain:
         model_tensors("pretrain"),
         pretrain_files,
         pretrain_population,
-        collect("results/{dataset}/qc.parquet", dataset=lookup("pretrain/{model}/datasets", within=config)),
+        pretrain_order,
+        kept=pretrain_kept,
         atlas=model_atlas("pretrain"),
     output:
         directory("results/models/{model}"),
@@ -30,6 +31,8 @@ rule pretrain:
         gpu=0,
     params:
         settings=block("pretrain", "model"),
+        kept=pretrain_digest,
+        files=pretrain_named,
         folders=pretrain_folders,
         version=VERSION,
     shell:

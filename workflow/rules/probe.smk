@@ -2,11 +2,35 @@
 
 READS   results/{dataset}/participants.parquet and qc.parquet, results/embeddings/{model}/{dataset}.parquet, and the
         fixed lists of a task where it has some
-WRITES  results/splits/{task}.parquet, results/scores/{model}/{task}.parquet and {task}.predictions.parquet
+WRITES  results/targets/{task}.json: that the task can be made of the participants; results/splits/{task}.parquet, results/scores/{model}/{task}.parquet and {task}.predictions.parquet
 """
 
 
-rule split:
+# Right after collect: what is wrong with a task is said before anything that costs hours has begun.
+rule target:
+    input:
+        participants=task_files("results/{dataset}/participants.parquet"),
+    output:
+        "results/targets/{task}.json",
+    log:
+        "results/logs/target/{task}.log",
+    benchmark:
+        "results/benchmarks/target/{task}.tsv"
+    priority: 100
+    conda:
+        "../../envs/boldtable.yaml"
+    params:
+        settings=block("probe", "task"),
+        files=split_digest,
+        participants=each("--participants", "participants"),
+        version=VERSION,
+    shell:
+        "boldtable target --settings {params.settings:q} --task {wildcards.task:q} {params.participants:q}"
+        " --out {output:q} > {log:q} 2>&1"
+
+
+# A task that fails here or in probe leaves a file that says why: the table is made without it.
+checkpoint split:
     input:
         split_lists,
         participants=task_files("results/{dataset}/participants.parquet"),
@@ -21,12 +45,22 @@ rule split:
         "../../envs/boldtable.yaml"
     params:
         settings=block("probe", "task"),
+        files=split_digest,
         participants=each("--participants", "participants"),
         qc=each("--qc", "qc"),
         version=VERSION,
     shell:
         "boldtable split --settings {params.settings:q} --task {wildcards.task:q} {params.participants:q}"
-        " {params.qc:q} --out {output:q} > {log:q} 2>&1"
+        " {params.qc:q} --keep-going --out {output:q} > {log:q} 2>&1"
+
+
+# What trains or embeds waits for this, and not for the splits themselves: a further task starts nothing again. It is a
+# checkpoint because Snakemake looks at jobs behind an ancient input only when the job before them has ended.
+checkpoint splits:
+    input:
+        splits_of,
+    output:
+        touch("results/{dataset}/splits.done"),
 
 
 rule probe:
@@ -52,5 +86,5 @@ rule probe:
         version=VERSION,
     shell:
         "boldtable probe --settings {params.settings:q} --model {wildcards.model:q} --task {wildcards.task:q}"
-        " {params.embeddings:q} {params.qc:q} {params.participants:q} --splits {input.splits:q}"
+        " {params.embeddings:q} {params.qc:q} {params.participants:q} --splits {input.splits:q} --keep-going"
         " --out {output.scores:q} --predictions {output.predictions:q} > {log:q} 2>&1"

@@ -1,11 +1,13 @@
 """Parcels + tensors of a dataset → one row per run (measures, keep or drop, and why) and the dataset's summary.
 
+A checkpoint: who trains or embeds asks again afterwards, and starts only where the list of kept runs is another one.
+
 READS   results/{dataset}/runs.parquet, participants.parquet, and every shard of the recipe that qc measures
-WRITES  results/{dataset}/qc.parquet, qc_summary.parquet
+WRITES  results/{dataset}/qc.parquet, qc_summary.parquet, kept.parquet (the kept runs: keys, shard, fingerprint)
 """
 
 
-rule qc:
+checkpoint qc:
     input:
         qc_shards,
         runs="results/{dataset}/runs.parquet",
@@ -14,6 +16,7 @@ rule qc:
     output:
         qc="results/{dataset}/qc.parquet",
         summary="results/{dataset}/qc_summary.parquet",
+        kept="results/{dataset}/kept.parquet",
     log:
         "results/logs/qc/{dataset}.log",
     benchmark:
@@ -28,4 +31,4 @@ rule qc:
     shell:
         "boldtable qc --settings {params.settings:q} --runs {input.runs:q} --participants {input.participants:q}"
         " --parcels {params.parcels:q} --tensors {params.tensors:q} --atlas {input.atlas:q} --out {output.qc:q}"
-        " --summary {output.summary:q} > {log:q} 2>&1"
+        " --summary {output.summary:q} --kept {output.kept:q} > {log:q} 2>&1"

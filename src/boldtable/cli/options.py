@@ -18,6 +18,10 @@ SettingsOption = Annotated[
     str, typer.Option("--settings", help="The stage's block of the config: a YAML file, or inline JSON.")
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="What the command writes.")]
+KeepGoingOption = Annotated[
+    bool,
+    typer.Option("--keep-going", help="Where the task fails, write why in place of its numbers, for the other tasks."),
+]
 DatasetOption = Annotated[str, typer.Option("--dataset", help="Name of the dataset.")]
 RunsOption = Annotated[Path, typer.Option("--runs", help="Table of runs.")]
 ParticipantsOption = Annotated[Path, typer.Option("--participants", help="Table of participants.")]

@@ -10,9 +10,9 @@ import typer
 from boldtable.cli.options import (
     AtlasOption,
     DatasetOption,
+    KeepGoingOption,
     OutOption,
     ParticipantsOption,
-    QCOption,
     RunsOption,
     SettingsOption,
     app,
@@ -130,6 +130,10 @@ def qc(
         Path | None,
         typer.Option("--summary", help="Where the summary goes; qc_summary.parquet beside --out if not given."),
     ] = None,
+    kept: Annotated[
+        Path | None,
+        typer.Option("--kept", help="Where the list of kept runs goes; kept.parquet beside --out if not given."),
+    ] = None,
 ) -> None:
     """Parcels + tensors of a dataset → one row per run: measures, keep or drop, and why."""
     from boldtable.stages import qc as stage
@@ -143,6 +147,7 @@ def qc(
         atlas=atlas,
         out=out,
         summary=summary,
+        kept=kept,
     )
 
 
@@ -152,7 +157,12 @@ def pretrain(
     model: Annotated[str, typer.Option("--model", help="Name of the model.")],
     atlas: AtlasOption,
     tensors: Annotated[list[Path], typer.Option("--tensors", help="Folder of a dataset's tensors; once per dataset.")],
-    qc: Annotated[list[Path], typer.Option("--qc", help="QC table of a dataset; once per dataset, in the same order.")],
+    qc: Annotated[
+        list[Path],
+        typer.Option(
+            "--qc", help="List of kept runs of a dataset, or its QC table; once per dataset, in the same order."
+        ),
+    ],
     out: OutOption,
     population: Annotated[
         Path | None,
@@ -171,7 +181,7 @@ def embed(
     settings: SettingsOption,
     atlas: AtlasOption,
     tensors: Annotated[Path, typer.Option("--tensors", help="Folder of the dataset's tensors.")],
-    qc: QCOption,
+    qc: Annotated[Path, typer.Option("--qc", help="List of the dataset's kept runs, or its QC table.")],
     participants: ParticipantsOption,
     out: OutOption,
     weights: Annotated[Path | None, typer.Option("--weights", help="Model folder, for encoders with weights.")] = None,
@@ -191,6 +201,21 @@ def embed(
 
 
 @app.command()
+def target(
+    settings: SettingsOption,
+    task: Annotated[str, typer.Option("--task", help="Name of the task.")],
+    participants: Annotated[
+        list[Path], typer.Option("--participants", help="Table of participants; once per dataset of the task.")
+    ],
+    out: OutOption,
+) -> None:
+    """Whether a task's target is there, differs and can be split, as soon as the participants are known."""
+    from boldtable.stages import probe as stage
+
+    stage.check_target(stage.Probe.load(settings), task=task, participants=participants, out=out)
+
+
+@app.command()
 def split(
     settings: SettingsOption,
     task: Annotated[str, typer.Option("--task", help="Name of the task.")],
@@ -199,11 +224,13 @@ def split(
     ],
     qc: Annotated[list[Path], typer.Option("--qc", help="QC table; once per dataset of the task, in the same order.")],
     out: OutOption,
+    keep_going: KeepGoingOption = False,
 ) -> None:
     """Who is in train, validation and test of a task: made once, the same for every model."""
     from boldtable.stages import probe as stage
 
-    stage.split(stage.Probe.load(settings), task=task, participants=participants, qc=qc, out=out)
+    given = stage.Probe.load(settings)
+    stage.split(given, task=task, participants=participants, qc=qc, out=out, keep_going=keep_going)
 
 
 @app.command()
@@ -220,6 +247,7 @@ def probe(
         list[Path] | None,
         typer.Option("--participants", help="Table of participants, for confounds; once per dataset of the task."),
     ] = None,
+    keep_going: KeepGoingOption = False,
 ) -> None:
     """Embeddings × one task → scores, one row per split and metric."""
     from boldtable.stages import probe as stage
@@ -234,6 +262,7 @@ def probe(
         out=out,
         predictions=predictions,
         participants=participants or [],
+        keep_going=keep_going,
     )
 
 

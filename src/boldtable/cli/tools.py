@@ -179,8 +179,14 @@ def check(
     whole: Annotated[
         bool, typer.Option("--whole", help="Print it with the baselines and other rows that its tables ask for.")
     ] = False,
+    data: Annotated[
+        bool,
+        typer.Option(
+            "--data", help="Collect the datasets aside and try every task on them (relative paths start from here)."
+        ),
+    ] = False,
 ) -> None:
-    """Check a config file: keys, ranges, and that its blocks agree with each other."""
+    """Check a config file: keys, ranges, that its blocks agree with each other; with --data that its tasks exist."""
     import json
 
     import yaml
@@ -189,7 +195,12 @@ def check(
     from boldtable.settings import read_yaml
     from boldtable.study import Study
 
-    Study.load(config).check()
+    study = Study.load(config)
+    study.check()
+    if data:
+        from boldtable import check_data
+
+        check_data.run(study)
     # Through JSON: what YAML aliases share is written out.
     text = yaml.safe_dump(json.loads(json.dumps(expand(read_yaml(config)))), sort_keys=False) if whole else ""
     typer.echo(text or f"{config}: fine")

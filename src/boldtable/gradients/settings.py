@@ -15,7 +15,9 @@ class GradientSettings(Settings):
     They state 30 components of a diffusion map made with BrainSpace, whose defaults the others follow.
     """
 
-    components: int = Field(30, ge=1, description="Number of gradients (Brain-JEPA: 30); fewer than parcels.")
+    components: int = Field(
+        30, ge=1, le=10_000, description="Number of gradients (Brain-JEPA: 30); fewer than parcels."
+    )
     sparsity: float = Field(
         0.9, ge=0, lt=1, description="Share of the smallest correlations of each parcel's profile that is set to zero."
     )

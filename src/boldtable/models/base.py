@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
-from boldtable.errors import InputError, nearest
+from boldtable.errors import InputError, nearest, shortened
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,39 @@ def checked_fields(cls: type[Any], values: Mapping[str, Any], what: str) -> dict
     names = [field.name for field in dataclasses.fields(cls)]
     for key in values:
         if key not in names:
-            raise InputError(f"{what}: unknown key '{key}'{nearest(key, names)}")
+            raise InputError(f"{what}: unknown key '{shortened(key, 80)}'{nearest(key, names)}")
     for name in names:
         if name not in values:
             raise InputError(f"{what}: key '{name}' is missing")
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    plain = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    _check_kinds(cls, plain, what)
+    return plain
+
+
+_KINDS: dict[Any, tuple[type, ...]] = {
+    "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), int: (int,), float: (int, float),
+    bool: (bool,), str: (str,),
+}  # fmt: skip
+
+
+def _check_kinds(cls: type[Any], values: Mapping[str, Any], what: str) -> None:
+    """Raise `InputError` naming the first value of another kind than its field; other kinds of fields take any."""
+    for field in dataclasses.fields(cls):
+        kinds, value = _KINDS.get(field.type), values[field.name]
+        wrong_bool = isinstance(value, bool) and kinds is not None and bool not in kinds
+        if kinds is not None and (wrong_bool or not isinstance(value, kinds)):
+            raise InputError(f"{what}: '{field.name}' is {shortened(repr(value), 80)}, no {kinds[-1].__name__}")
+        if "tuple" in str(field.type) and not isinstance(value, tuple):
+            raise InputError(f"{what}: '{field.name}' is {shortened(repr(value), 80)}, no list")
 
 
 def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], where: str) -> None:
     """Raise `InputError` naming the first missing, unknown or misshapen tensor of `found`, and how many there are."""
+    check_shapes(where, {name: tuple(tensor.shape) for name, tensor in found.items()}, expected)
+
+
+def check_shapes(where: object, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare shapes by name as `check_tensors` does."""
     missing = [name for name in expected if name not in found]
     extra = [name for name in found if name not in expected]
     for names, what in ((missing, "missing"), (extra, "not part of this model")):
@@ -113,5 +137,5 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int,
             more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
             raise InputError(f"{where}: tensor '{names[0]}' is {what}{more}; these weights are of another architecture")
     for name, shape in expected.items():
-        if tuple(found[name].shape) != shape:
-            raise InputError(f"{where}: tensor '{name}' has shape {tuple(found[name].shape)}, expected {shape}")
+        if found[name] != shape:
+            raise InputError(f"{where}: tensor '{name}' has shape {found[name]}, expected {shape}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -18,7 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from boldtable.errors import InputError
+from boldtable.reading.bounded import read_json
 
+_LONGEST_CONFIG = 1_000_000  # bytes
 # The names under which the Hugging Face hub keeps weights, the safer one first.
 _IN_FOLDER = ("model.safetensors", "pytorch_model.bin")
 
@@ -92,9 +93,9 @@ def _config(path: Path) -> Mapping[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable JSON: {error}") from None
+        found = read_json(path, _LONGEST_CONFIG)
+    except (OSError, InputError) as error:
+        raise InputError(f"{path}: not readable JSON: {str(error).removeprefix(f'{path}: ')}") from None
     if not isinstance(found, dict):
         raise InputError(f"{path}: not a mapping of settings; download it again")
     return found

@@ -13,11 +13,12 @@ import os
 import stat
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
-from boldtable.errors import InputError
+from boldtable.errors import InputError, shortened
 
 TEXT_BYTES = 200_000_000  # tables of people and of confounds; the largest real ones are a tenth of it
+DEEPEST = 50  # brackets within brackets
 JSON_BYTES = 16_000_000  # the JSON file beside the confounds, the largest, has about 100 kB
 
 
@@ -71,11 +72,56 @@ def read_text(path: Path, limit: int = TEXT_BYTES) -> str:
     return text
 
 
-def read_json(path: Path, limit: int = JSON_BYTES) -> Any:
-    """Return the value of a JSON file."""
+def read_json(path: Path, limit: int = JSON_BYTES, finite: bool = True) -> Any:
+    """Return the value of a JSON file; refusals as of `parse_json`."""
+    return parse_json(read_text(path, limit), str(path), finite)
+
+
+def parse_json(text: str, where: str, finite: bool = True) -> Any:
+    """Return what JSON text holds; `where` names it in errors.
+
+    A key that comes twice and more than `DEEPEST` levels are refused, and where `finite` is true numbers that are not.
+    """
+    how: dict[str, Any] = {"parse_constant": _not_finite, "parse_float": _finite} if finite else {}
     try:
-        return json.loads(read_text(path, limit))
+        found = json.loads(text, object_pairs_hook=_once, **how)
     except RecursionError:
-        raise InputError(f"{path} is nested too deeply to be read as JSON; restore it") from None
+        raise InputError(f"{where} is nested too deeply to be read as JSON; restore it") from None
     except ValueError as error:
-        raise InputError(f"{path} is not JSON: {' '.join(str(error).split())}; restore it") from None
+        raise InputError(f"{where} is not JSON that can be read: {shortened(error)}; restore it") from None
+    _shallow(found, where)
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key '{next(name for name in names if names.count(name) > 1)}' comes twice")
+    return found
+
+
+def _not_finite(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{shortened(text)} is too large")
+    return value
+
+
+def _shallow(found: Any, where: str) -> None:
+    """Refuse deep nests level by level, without going down them by recursion."""
+    level = [found]
+    for _ in range(DEEPEST):
+        level = [inner for node in level for inner in _inside(node)]
+        if not level:
+            return
+    raise InputError(f"{where} is nested too deeply (more than {DEEPEST} levels)")
+
+
+def _inside(node: Any) -> list[Any]:
+    inner = list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+    return [one for one in inner if isinstance(one, dict | list)]

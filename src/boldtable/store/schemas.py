@@ -71,6 +71,10 @@ def _qc(_: int) -> list[tuple[str, pa.DataType]]:
     ]  # fmt: skip
 
 
+def _kept(_: int) -> list[tuple[str, pa.DataType]]:
+    return [*_KEYS, ("shard", _TEXT), ("fingerprint", _TEXT)]
+
+
 def _qc_summary(_: int) -> list[tuple[str, pa.DataType]]:
     texts = [(name, _TEXT) for name in ("dataset", "measure", "variable", "group", "level")]
     return [*texts, ("value", _FLOAT), ("n", _INT)]
@@ -125,6 +129,7 @@ _ARTEFACTS: dict[str, Callable[[int], list[tuple[str, pa.DataType]]]] = {
     "tensors": _tensors,
     "population": _population,
     "qc": _qc,
+    "kept": _kept,
     "qc_summary": _qc_summary,
     "embeddings": _embeddings,
     "splits": _splits,

@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from boldtable.errors import InputError
-from boldtable.store.files import Provenance, atomic
+from boldtable.store.files import Provenance
+from boldtable.store.parquet import OPTIONS, opened, sealed
 from boldtable.store.schemas import KEYS, OPEN, schema
+from boldtable.writing import writing
 
 
 class Writer:
@@ -26,10 +28,16 @@ class Writer:
 
     def __init__(self, path: Path, artefact: str, provenance: Provenance, size: int = 1) -> None:
         self._schema = schema(artefact, size).with_metadata(provenance.metadata())
-        self._atomic = atomic(path)
+        self._path, self._file = path, sealed(path)
 
     def __enter__(self) -> Self:
-        self._writer = pq.ParquetWriter(self._atomic.__enter__(), self._schema, compression="zstd")
+        temporary = self._file.__enter__()
+        try:
+            with writing(self._path):
+                self._writer = pq.ParquetWriter(temporary, self._schema, **OPTIONS)
+        except BaseException as error:
+            self._file.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def append(self, row: Mapping[str, Any]) -> None:
@@ -43,9 +51,9 @@ class Writer:
         try:
             self._writer.close()
         except BaseException as late:
-            self._atomic.__exit__(type(late), late, late.__traceback__)
+            self._file.__exit__(type(late), late, late.__traceback__)
             raise
-        self._atomic.__exit__(kind, error, trace)
+        self._file.__exit__(kind, error, trace)
 
 
 def column(value: Any, kind: pa.DataType) -> pa.Array:
@@ -77,8 +85,8 @@ def write(path: Path, artefact: str, rows: Sequence[Mapping[str, Any]] | pd.Data
     arrays = [pa.array(columns.get(field.name, absent), type=field.type) for field in expected]
     arrays += [pa.array(columns[name]) for name in further]
     table = pa.Table.from_arrays(arrays, names=[*expected.names, *further])
-    with atomic(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(provenance.metadata()), temporary, compression="zstd")
+    with sealed(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(provenance.metadata()), temporary, **OPTIONS)
 
 
 def _columns(rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> dict[str, list[Any]]:
@@ -102,12 +110,10 @@ def _plain(value: Any) -> Any:
 def read(path: Path, artefact: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read an artefact; a missing, unreadable or different file raises `InputError` that names it."""
     try:
-        table = pq.read_table(path, columns=list(columns) if columns is not None else None, partitioning=None)
+        with opened(path, columns) as file:
+            table = file.read(columns=list(columns) if columns is not None else None)
     except FileNotFoundError:
         raise InputError(f"{artefact} file not found: {path}") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"cannot read {artefact} from {path}: {reason}; delete it and run its stage again") from None
     wanted = columns or schema(artefact).names
     missing = [name for name in wanted if name not in table.column_names]
     if missing:
@@ -128,7 +134,7 @@ def frame(path: Path, artefact: str, columns: Sequence[str] | None = None) -> pd
 def rows(path: Path, artefact: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     """Yield one row at a time, arrays as numpy: signal (frame, parcel), vectors (parcel,), confounds a dict."""
     read(path, artefact, ["status"] if "status" in schema(artefact).names else None)
-    with pq.ParquetFile(path) as file:
+    with opened(path, columns) as file:
         for batch in file.iter_batches(batch_size=1, columns=list(columns) if columns is not None else None):
             yield {name: array(batch.column(name)) for name in batch.schema.names}
 

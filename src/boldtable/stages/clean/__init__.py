@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from boldtable import store
 from boldtable.errors import InputError
 from boldtable.progress import progress
@@ -48,7 +46,7 @@ def run(settings: Clean, parcels: Path, out: Path, population: Path | None = Non
     scale = read_population(settings, population, source.get("atlas_sha256"))
     inputs = [parcels, *([population] if population is not None else [])]
     about = store.Provenance("clean", settings, inputs, atlas=settings.atlas, recipe=recipe, **carried)
-    n_parcels = pq.read_schema(parcels).field("coverage").type.list_size
+    n_parcels = store.parquet_schema(parcels).field("coverage").type.list_size
     with store.Writer(out, "tensors", about, n_parcels) as writer:
         for row in progress(store.rows(parcels, "parcels"), f"clean {parcels.stem}", len(statuses)):
             writer.append(clean_row(settings, row, scale))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, model_validator
 
 from boldtable.settings import Settings
 
@@ -25,10 +25,11 @@ class Clean(Settings):
     components: int | None = Field(
         5,
         ge=1,
+        le=1000,
         description="For aCompCor: the first so many components, or fewer where half the variance takes fewer; null: "
         "all that fMRIPrep retained (half of the variance).",
     )
-    dummy_frames: Literal["auto"] | NonNegativeInt = Field(
+    dummy_frames: Literal["auto"] | Annotated[int, Field(ge=0, le=10_000)] = Field(
         "auto",
         description="Frames dropped at the start of every run: a number, or auto for those that the confounds flag as "
         "non-steady-state (flagged frames further on are censored). Quality control counts them and notes a start that "
@@ -46,7 +47,10 @@ class Clean(Settings):
         None, gt=0, description="Frames with standardised DVARS above this are censored; null: none."
     )
     min_segment_frames: int = Field(
-        1, ge=1, description="Kept stretches between censored frames that are shorter than this are censored as well."
+        1,
+        ge=1,
+        le=10_000,
+        description="Kept stretches between censored frames that are shorter than this are censored as well.",
     )
     min_minutes: float = Field(2.0, ge=0, description="Runs with less left after censoring fail (minutes).")
     low_hz: float | None = Field(0.01, gt=0, description="Lower edge of the pass band (Hz); null: no high-pass.")
@@ -69,6 +73,7 @@ class Clean(Settings):
     population_frames: int = Field(
         200_000,
         ge=1,
+        le=100_000_000,
         description="The statistics pool at most this many frames, as many from each run and evenly spaced.",
     )
 
@@ -76,6 +81,12 @@ class Clean(Settings):
     def _band_is_open(self) -> Self:
         if self.low_hz is not None and self.high_hz is not None and self.low_hz >= self.high_hz:
             raise ValueError(f"low_hz {self.low_hz:g} must be below high_hz {self.high_hz:g}")
+        edges = [edge for edge in (self.low_hz, self.high_hz) if edge is not None]
+        if self.tr_s is not None and edges and max(edges) > 0.5 / self.tr_s:
+            raise ValueError(
+                f"the pass band reaches {max(edges):g} Hz, but a TR of {self.tr_s:g} s holds nothing above "
+                f"{0.5 / self.tr_s:g} Hz: lower high_hz, or tr_s"
+            )
         return self
 
     @model_validator(mode="after")

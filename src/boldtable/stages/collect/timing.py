@@ -85,7 +85,7 @@ def _sidecars(derivatives: Path, run: Run) -> Iterator[tuple[str, dict[str, Any]
     """The sidecars of a run that hold metadata, nearest first: path and content."""
     for path in run.sidecars:
         try:
-            content = read_json(derivatives / path)
+            content = read_json(derivatives / path, finite=False)
         except (OSError, InputError) as error:
             raise RunError(f"cannot read the sidecar {path}: {_one_line(error, derivatives)}") from None
         if isinstance(content, dict):

@@ -40,6 +40,7 @@ class Embed(Settings):
     snapshot: int | None = Field(
         None,
         ge=0,
+        le=100_000,
         description="Which of the model's snapshots is taken, from 0 (before the first step); null takes the finished "
         "model.",
     )
@@ -61,9 +62,12 @@ class Embed(Settings):
         description="Features: cls (the summary token), avg (mean over the other tokens) or cls_avg (both); null takes "
         "what the model was made with.",
     )
-    windows: int = Field(8, ge=1, description="Evenly spaced windows per run, for encoders with weights.")
+    windows: int = Field(8, ge=1, le=10_000, description="Evenly spaced windows per run, for encoders with weights.")
     window_frames: int | None = Field(
-        None, ge=2, description="Length of a window (frames); null takes the length the model was trained on."
+        None,
+        ge=2,
+        le=100_000,
+        description="Length of a window (frames); null takes the length the model was trained on.",
     )
     tr: Literal["model", "native"] = Field(
         "model",
@@ -85,7 +89,7 @@ class Embed(Settings):
         le=1,
         description="A run with a larger share of missing parcels is refused, for encoders with weights.",
     )
-    batch_size: int = Field(64, ge=1, description="Windows embedded at once.")
+    batch_size: int = Field(64, ge=1, le=100_000, description="Windows embedded at once.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one.")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="Arithmetic of the encoder; bfloat16 means autocast. Embeddings are stored as float32."
@@ -118,6 +122,8 @@ def run(
 ) -> None:
     """Embed every run that quality control kept and write ``embeddings`` to `out`, a row group per shard.
 
+    `qc` is the list of kept runs or the whole table of quality control, which the encoder nuisance needs.
+
     Baselines give one row per run (window 0, the whole run); an encoder with weights (`weights` or
     ``settings.weights``, a model folder) gives one row per window; a shorter run is padded, its padding masked, parcels
     are joined by name, and the population statistics in a model's folder scale z-scored or unscaled tensors. The
@@ -126,8 +132,10 @@ def run(
     where a kept run is missing, and where an embedding is not finite.
     """
     folder = _folder(settings, weights)
-    kept = tables.kept_runs(qc)
+    kept = store.kept_runs(qc)
     if settings.encoder in OF_TABLES:
+        if settings.encoder == "nuisance" and "keep" not in kept:
+            raise InputError(f"{qc} lists runs without their measures, which nuisance needs: give the table of qc")
         features, blocks = baselines.table_blocks(settings.encoder, kept, participants)
         about: dict[str, Any] = {"features": features}
         size, inputs = len(features), [qc, participants]

@@ -38,6 +38,7 @@ class Network:
         self._settings, self.device = settings, _device(settings.device)
         # A snapshot is called by its model and step.
         self._model = weights.name if settings.snapshot is None else "/".join(weights.parts[-3:])
+        _refuse_other(settings.encoder, weights)
         if settings.untrained_seed is None:
             encoder = load_model(weights, device=self.device)
         else:
@@ -125,6 +126,21 @@ class Network:
         if isinstance(self.encoder, MaskingEncoder):
             return self.encoder.embed_shown(x, parcel_mask, frame_mask, shown)
         return self.encoder.embed(x, parcel_mask & shown, frame_mask)
+
+
+def _refuse_other(encoder: str | None, folder: Path) -> None:
+    """Refuse the folder of another model than the one that the settings name; without a name its folder's counts."""
+    from boldtable.models.description import CONFIG, read
+
+    if encoder is None or not (folder / CONFIG).exists():  # reading the weights says what is missing
+        return
+    place = folder.parent.parent if folder.parent.name == "snapshots" else folder
+    found = read(folder).name or place.resolve().name
+    if found != encoder:
+        raise InputError(
+            f"{folder} holds model '{found}', but the settings have encoder '{encoder}': give that model's folder, or "
+            "name this one by 'weights' in place of 'encoder'"
+        )
 
 
 def _pooled(encoder: Encoder, pooling: str | None, name: str) -> Encoder:

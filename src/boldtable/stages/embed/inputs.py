@@ -39,11 +39,13 @@ def reader(
             f"model '{model}' was trained on atlas '{spec.atlas}', the tensors have '{table.name}': embed with a "
             "recipe of the model's atlas"
         )
-    columns, path = spec.columns(table.names), folder / NORMALISATION
+    from boldtable.models.folder import companion
+
+    columns, path = spec.columns(table.names), companion(folder, NORMALISATION)
     if table.n_parcels > len(columns):
         say(f"model '{model}' reads {len(columns)} of the {table.n_parcels} parcels of '{table.name}'")
     kinds = sorted({str(about["settings"].get("normalise")) for about in made})
-    if spec.normalisation == _POPULATION and path.exists() and not _made_with(path, made):
+    if spec.normalisation == _POPULATION and path is not None and not _made_with(path, made):
         _refuse_rescaled(model, kinds, path)
         say(f"model '{model}' scales the tensors by its own statistics, {path}")
         return Scaling(path, columns, kinds[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -98,10 +97,8 @@ def write(checkpoint: Checkpoint, request: Request) -> None:
     note_source(request.atlas, table, _ATLAS)
     spec = InputSpec(table.name, tuple(table.names), tuple(table.networks), _TR_S, _FRAMES, _NORMALISATION, _RECIPE)
     model = read_brainlm(checkpoint, spec, coordinates)
-    save_model(out, model, _card(checkpoint, table, out.name, model))
-    if request.population is not None:
-        with store.atomic(out / NORMALISATION) as temporary:
-            shutil.copyfile(request.population, temporary)
+    beside = {} if request.population is None else {NORMALISATION: request.population}
+    save_model(out, model, _card(checkpoint, table, out.name, model), beside=beside)
     say(f"wrote {out}: {model.n_features} features for {table.n_parcels} parcels of atlas '{table.name}'")
     say(LICENCE)
 

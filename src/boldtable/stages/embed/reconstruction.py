@@ -34,19 +34,21 @@ class Reconstruct(Settings):
         min_length=1,
         description="Shares of the tokens that are hidden, each a row of the table.",
     )
-    windows: int = Field(1, ge=1, description="Evenly spaced windows per run.")
+    windows: int = Field(1, ge=1, le=10_000, description="Evenly spaced windows per run.")
     token_order: Literal["shuffled", "atlas"] = Field(
         "shuffled",
         description="Order in which the tokens that are not hidden are read: shuffled, as in the released training, or "
         "that of the atlas; take what the model was trained with.",
     )
-    seed: int = Field(21, ge=0, description="Seed of what is hidden; a run's draws depend on it and the run alone.")
+    seed: int = Field(
+        21, ge=0, le=2**31, description="Seed of what is hidden; a run's draws depend on it and the run alone."
+    )
     tr: Literal["model", "native"] = Field(
         "model",
         description="model: tensors of another TR than the model's are refused; native: they are taken frame by frame.",
     )
     max_missing: float = Field(0.5, ge=0, le=1, description="A run with a larger share of missing parcels is refused.")
-    batch_size: int = Field(8, ge=1, description="Windows reconstructed at once.")
+    batch_size: int = Field(8, ge=1, le=100_000, description="Windows reconstructed at once.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where there is one.")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Arithmetic; bfloat16 means autocast.")
 
@@ -87,7 +89,7 @@ def _of_one(settings: Reconstruct, weights: Path, atlas: Path, source: Source) -
     """The rows of one model and dataset."""
     from boldtable.objectives.masked_autoencoding import r_squared
 
-    table, kept = load_table(atlas), tables.kept_runs(source.qc)
+    table, kept = load_table(atlas), store.kept_runs(source.qc)
     paths = tables.shard_paths(source.tensors, kept)
     network = _network(settings, weights, table, source, tables.checked(paths, table))
     model, sums = _with_decoder(network, weights), dict[float, Any]()

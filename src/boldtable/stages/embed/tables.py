@@ -34,15 +34,6 @@ class Block:
     values: Floats
 
 
-def kept_runs(qc: Path) -> pd.DataFrame:
-    """The rows of the qc table whose run is kept; raises `InputError` where there are none."""
-    found = store.frame(qc, "qc")
-    kept = found[found["keep"].eq(True)].reset_index(drop=True)
-    if kept.empty:
-        raise InputError(f"no run is kept in {qc}; its columns 'stage' and 'reasons' say why")
-    return kept
-
-
 def records(found: pd.DataFrame) -> list[Row]:
     """The rows of a table as mappings from column to value."""
     return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
@@ -139,7 +130,7 @@ def _halves(row: Row) -> list[Row]:
 def write(out: Path, blocks: Iterator[Block], size: int, provenance: store.Provenance, n_shards: int) -> None:
     """One row group per shard, so that neither writing nor reading needs the dataset in memory."""
     schema = store.schema("embeddings", size).with_metadata(provenance.metadata())
-    with store.atomic(out) as temporary, _parquet(temporary, schema) as writer:
+    with store.sealed(out) as temporary, _parquet(temporary, schema) as writer:
         for block in progress(blocks, "embedding shards", total=n_shards):
             writer.write_table(_table(block, schema))
 
@@ -147,7 +138,7 @@ def write(out: Path, blocks: Iterator[Block], size: int, provenance: store.Prove
 def _parquet(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     # Dictionaries and statistics of floats that never repeat cost time and space.
     return pq.ParquetWriter(
-        path, schema, compression="zstd", use_dictionary=list(store.KEYS), write_statistics=list(store.KEYS)
+        path, schema, use_dictionary=list(store.KEYS), write_statistics=list(store.KEYS), **store.OPTIONS
     )
 
 

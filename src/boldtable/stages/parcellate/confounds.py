@@ -63,7 +63,7 @@ def _other_masks(path: Path, names: list[str]) -> set[str]:
 
 def _metadata(sidecar: Path) -> dict[str, Any]:
     try:
-        content = read_json(sidecar)
+        content = read_json(sidecar, finite=False)
     except PermissionError:
         raise PassingError(f"confounds metadata {sidecar.name} cannot be read: permission denied") from None
     except InputError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from boldtable.stages.preprocess.preparation import make, prepare
 from boldtable.stages.preprocess.protection import protect, release
 from boldtable.stages.preprocess.settings import Preprocess
 from boldtable.stages.preprocess.units import Unit, units
+from boldtable.writing import alone
 
 __all__ = ["Preprocess", "Unit", "check", "fsaverage", "is_complete", "prepare", "records", "run", "units"]
 
@@ -54,7 +56,15 @@ def run(
     `limits` (threads, memory_mb), where given and not 0, count before the settings.
     """
     settings = settings.model_copy(update={name: value for name, value in limits.items() if value})
-    wanted = Unit.parse(unit)
+    working = out.parent / f".{out.stem}.working"
+    with alone(working) as handle:  # an fMRIPrep that a killed run has left goes on: it is waited for
+        try:
+            _run(settings, dataset, Unit.parse(unit), out, ready, handle)
+        finally:
+            shutil.rmtree(working, ignore_errors=True)
+
+
+def _run(settings: Preprocess, dataset: str, wanted: Unit, out: Path, ready: Path | None, handle: int) -> None:
     start: dict[str, Any] = {
         "dataset": dataset, "participant": wanted.participant, "session": wanted.session, "status": "ok",
         "reason": None, "missing": [], "started": datetime.now(UTC).isoformat(timespec="seconds"), "exit_code": None,
@@ -67,7 +77,7 @@ def run(
         _write(out, {**start, "reason": note, "versions": {"boldtable": __version__, "fmriprep": version}})
         return
     made = _ready(settings, wanted, ready)
-    _write(out, {**start, **made, **_execute(settings, wanted, out)})
+    _write(out, {**start, **made, **_execute(settings, wanted, out, handle)})
 
 
 def _ready(settings: Preprocess, unit: Unit, ready: Path | None) -> dict[str, Any]:
@@ -79,8 +89,11 @@ def _ready(settings: Preprocess, unit: Unit, ready: Path | None) -> dict[str, An
     return {name: found[name] for name in ("image", "digest", "versions")}
 
 
-def _execute(settings: Preprocess, unit: Unit, out: Path) -> dict[str, Any]:
-    """Run the command with its output in a log beside `out`; return the fields of the record that this decides."""
+def _execute(settings: Preprocess, unit: Unit, out: Path, handle: int) -> dict[str, Any]:
+    """Run the command with its output in a log beside `out`; return the fields of the record that this decides.
+
+    The command keeps `handle`, and with it the lock of the unit, should this process be killed.
+    """
     arguments, log = fmriprep(settings, unit), out.with_suffix(".log")
     for folder in (log.parent, settings.derivatives, work(settings, unit)):
         make(folder)
@@ -89,7 +102,7 @@ def _execute(settings: Preprocess, unit: Unit, out: Path) -> dict[str, Any]:
     start, clock = time.time(), time.monotonic()
     with log.open("wb") as output:
         code = subprocess.run(
-            arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False
+            arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False, pass_fds=[handle]
         ).returncode
     seconds = round(time.monotonic() - clock, 1)
     why = _why(settings, unit, code, log, start)

@@ -78,11 +78,13 @@ class Preprocess(Settings):
     threads: int | None = Field(
         None,
         ge=1,
+        le=4096,
         description="Threads fMRIPrep may use; all of the machine when null. In the workflow the rule's threads count.",
     )
     memory_mb: int | None = Field(
         None,
         ge=1,
+        le=100_000_000,
         description="Memory fMRIPrep may plan with (MB); all when null. In the workflow the rule's mem_mb counts.",
     )
     min_free_gb: float = Field(

@@ -34,6 +34,7 @@ tags: [fmri, bold, parcels, self-supervised]
 | seed | {seed} |
 | boldtable | {version} |
 | torch | {torch_version} |
+| threads | {threads} (on a CPU the last bits of the weights depend on it) |
 | Python | {python} |
 
 ## Use
@@ -80,7 +81,8 @@ def text(name: str, settings: Pretrain, cohort: Cohort, table: AtlasTable, n_par
         n_parameters=n_parameters, n_participants=cohort.n_participants, n_runs=cohort.n_runs,
         datasets=", ".join(settings.datasets), fingerprint=cohort.fingerprint,
         settings_sha256=store.sha256_json(values), seed=settings.seed,
-        version=__version__, torch_version=torch.__version__, python=platform.python_version(),
+        version=__version__, torch_version=torch.__version__, threads=torch.get_num_threads(),
+        python=platform.python_version(),
         paper=settings.origin.paper, licence=settings.origin.licence, bibtex=settings.origin.bibtex,
         settings=json.dumps(values, indent=2),
     )  # fmt: skip

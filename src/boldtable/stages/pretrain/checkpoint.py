@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -17,7 +17,8 @@ import torch
 
 from boldtable.errors import BoldtableError
 from boldtable.progress import say
-from boldtable.store import atomic
+from boldtable.running import refuse_outlived
+from boldtable.writing import alone, atomic, sync
 
 EX_TEMPFAIL = 75  # sysexits.h: "try again"; Snakemake's retries and Slurm's requeue take it up
 _SHARE_OF_TIME = 0.02
@@ -38,6 +39,10 @@ class Bench:
         self._identity = identity
         self._every_s = every_s
         self._last = time.monotonic()
+
+    def held(self) -> AbstractContextManager[int]:
+        """Keep other processes from training the same model into the same place; one that does is waited for."""
+        return alone(self.folder)
 
     def due(self) -> bool:
         """Whether it is time for the next checkpoint."""
@@ -89,11 +94,13 @@ class Bench:
             shutil.rmtree(leftover, ignore_errors=True)
         _make(new)
         yield new
+        refuse_outlived(self.out)
         if self.snapshots.exists():
             self.snapshots.rename(new / "snapshots")
         if self.out.exists():
             self.out.rename(old)
         new.rename(self.out)
+        sync(self.out.parent)
         shutil.rmtree(self.folder)
 
 

@@ -85,13 +85,13 @@ def build(
 
 def _kept(dataset: str, folder: Path, qc: Path) -> pd.DataFrame:
     """The kept runs of one dataset in order, with the file that holds each."""
-    found = store.frame(qc, "qc", [*store.KEYS, "shard", "keep"])
+    found = store.kept_runs(qc, none=True)[[*store.KEYS, "shard"]]
     others = sorted(set(found["dataset"].dropna()) - {dataset})
     if others:
         raise InputError(
             f"{qc} is about dataset '{others[0]}', not '{dataset}': give the qc tables in the order of 'datasets'"
         )
-    kept = found[found["keep"].eq(True)].sort_values(list(store.KEYS), na_position="first", kind="stable")
+    kept = found.sort_values(list(store.KEYS), na_position="first", kind="stable")
     return kept.assign(file=[str(folder / f"{shard}.parquet") for shard in kept["shard"]])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -74,10 +73,12 @@ def pretrain(settings: Pretrain, model: str, sources: Sources, out: Path) -> Non
             training = Training(settings, objective, batches, device, processes)
             result = Result(model, training, cohort, table, sources)
             bench = Bench(out, identity, settings.checkpoint_s)
-            training.run(bench, stop, result.snapshot)
+            with bench.held() if processes.first else nullcontext():
+                training.run(bench, stop, result.snapshot)
+                if processes.first:
+                    with bench.finish() as folder:
+                        result.model(folder)
         if processes.first:
-            with bench.finish() as folder:
-                result.model(folder)
             say(f"wrote {out}")
 
 
@@ -113,7 +114,10 @@ class Result:
         ends = {str(name): float(last[name].mean()) for name in losses if last[name].notna().any()}
         self._write(folder, card.trained(settings, ends))
         inputs = [*self.sources.inputs, *settings.files()]
-        made = store.Provenance("pretrain", settings, inputs, model=self.name, data=self.cohort.fingerprint)
+        made = store.Provenance(
+            "pretrain", settings, inputs, model=self.name, data=self.cohort.fingerprint,
+            device=self.training.device.type, threads=torch.get_num_threads(),
+        )  # fmt: skip
         log.write(folder / "training.parquet", curves, made)
 
     def snapshot(self, folder: Path, done: int) -> None:
@@ -125,9 +129,8 @@ class Result:
         encoder, settings = self.training.objective.encoder, self.training.settings
         n_parameters = sum(weight.numel() for weight in encoder.parameters())
         text = card.text(self.name, settings, self.cohort, self.table, n_parameters, trained)
-        if self.sources.population is not None:
-            shutil.copyfile(self.sources.population, folder / "normalisation.parquet")
-        save_model(folder, encoder, text)
+        beside = {} if self.sources.population is None else {"normalisation.parquet": self.sources.population}
+        save_model(folder, encoder, text, name=self.name, beside=beside)
         store.write_text(folder / "data.json", card.seen(settings, self.cohort))
 
 

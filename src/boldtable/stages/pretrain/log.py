@@ -153,8 +153,8 @@ class Log:
 def write(path: Path, table: pd.DataFrame, provenance: store.Provenance) -> None:
     """Write the log as Parquet, NaN as null."""
     found = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(provenance.metadata())
-    with store.atomic(path) as temporary:
-        pq.write_table(found, temporary, compression="zstd")
+    with store.sealed(path) as temporary:
+        pq.write_table(found, temporary, **store.OPTIONS)
 
 
 def memory_mb(device: torch.device) -> float:

@@ -68,18 +68,26 @@ class Pretrain(Settings):
         description="Share of every dataset's participants that is learnt from (scaling curves); who is in a smaller "
         "share is in every larger one.",
     )
-    portion_seed: int = Field(0, ge=0, description="Seed of that choice, apart from the training's own.")
+    portion_seed: int = Field(0, ge=0, le=2**31, description="Seed of that choice, apart from the training's own.")
     size: str = Field(description="Size of the model.")
-    window_frames: int = Field(100, ge=2, description="Length of a view (frames after resampling); whole patches.")
-    patch_frames: int = Field(20, ge=1, description="Length of a patch (frames).")
+    window_frames: int = Field(
+        100, ge=2, le=100_000, description="Length of a view (frames after resampling); whole patches."
+    )
+    patch_frames: int = Field(20, ge=1, le=100_000, description="Length of a patch (frames).")
 
     epochs: int = Field(
-        100, ge=0, description="Passes over the participants (one recording each); 0 writes the untrained model."
+        100,
+        ge=0,
+        le=1_000_000,
+        description="Passes over the participants (one recording each); 0 writes the untrained model.",
     )
-    batch_size: int = Field(512, ge=2, description="Participants per step; all of them where there are fewer.")
+    batch_size: int = Field(
+        512, ge=2, le=1_000_000, description="Participants per step; all of them where there are fewer."
+    )
     micro_batch: int | None = Field(
         None,
         ge=1,
+        le=1_000_000,
         description="Samples that a process computes at once, to fit its memory; their gradients are added up to those "
         "of its whole batch. null: all. Not for losses that compare the samples of a batch.",
     )
@@ -104,7 +112,8 @@ class Pretrain(Settings):
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="bfloat16 means autocast; auto is bfloat16 on a GPU and float32 (exact to the bit) on a CPU.",
+        description="bfloat16 means autocast; auto is bfloat16 on a GPU and float32 on a CPU (exact to the bit for "
+        "one number of threads).",
     )
     buffer: Literal["float16", "bfloat16", "float32"] = Field(
         "float16", description="Type in which all tensors are held in memory, once."
@@ -125,6 +134,7 @@ class Pretrain(Settings):
     snapshots: int = Field(
         0,
         ge=0,
+        le=10_000,
         description="Models written on the way, evenly spaced from the untrained one on, into the model's "
         "snapshots/{step}: 4 gives those after 0, 25, 50 and 75 % of the steps.",
     )

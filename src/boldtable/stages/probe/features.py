@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow.parquet as pq
 
 from boldtable import store
 from boldtable.errors import InputError
@@ -45,7 +44,7 @@ class Rows:
         """The number of the first row of each batch, and the batch's vectors (row, feature); an absent one is NaN."""
         row = 0
         for path, columns in zip(self.paths, self.columns, strict=True):
-            with pq.ParquetFile(path) as file:
+            with store.opened(path, ["embedding"]) as file:
                 for batch in file.iter_batches(max(1, _VALUES_AT_ONCE // self.size), columns=["embedding"]):
                     given = batch.column("embedding").flatten().to_numpy(zero_copy_only=False)
                     found = np.full((batch.num_rows, self.size), np.nan, dtype=np.float32)
@@ -63,7 +62,7 @@ def read(paths: Sequence[Path], task: Probe | None = None) -> Rows:
     """
     keys = [store.frame(path, "embeddings", [*store.KEYS, "half", "window"]) for path in paths]
     features: list[Any] = [store.provenance(path).get("features") for path in paths]
-    sizes = [pq.read_schema(path).field("embedding").type.list_size for path in paths]
+    sizes = [store.parquet_schema(path).field("embedding").type.list_size for path in paths]
     if all(isinstance(names, list) for names in features):
         every = (name for names in features for name in names)
         union = dict.fromkeys(name for name in every if task is None or not _gives_away(task, name))

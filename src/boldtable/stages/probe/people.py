@@ -16,6 +16,7 @@ from boldtable.stages.probe.runs import PERSON
 from boldtable.stages.probe.settings import Probe, Value, class_name
 
 _KEYS_OF_ROWS = ("participant", "session")
+_STANDARD = {"site": "site", "family": "family", "age": "age_years", "sex": "sex"}  # collect's setting: its column
 
 
 def of_task(settings: Probe, task: str, participants: Sequence[Path], runs: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +52,9 @@ def _of_dataset(settings: Probe, task: str, path: Path, runs: pd.DataFrame, data
         known = [str(name) for name in table.columns if name not in _KEYS_OF_ROWS]
         # 'age' means 'age_years' rather than a word of three similar letters
         known = [name for name in known if name.startswith(column)] or known
-        raise InputError(f"task '{task}': {path} has no column '{column}' to predict{nearest(column, known)}")
+        renamed = _renamed(path, column)
+        hint = f": collect calls it '{renamed}'; write target: {renamed}" if renamed else nearest(column, known)
+        raise InputError(f"task '{task}': {path} has no column '{column}' to predict{hint}")
     people = first_known(table).assign(dataset=dataset)
     people["target"] = people["participant"] if column is None else people[column]
     left_out = []
@@ -74,6 +77,13 @@ def _of_dataset(settings: Probe, task: str, path: Path, runs: pd.DataFrame, data
             f"task '{task}': no participant with a kept run {value} {path}; left out: {', '.join(left_out)}"
         )
     return _grouped(settings, people)
+
+
+def _renamed(path: Path, column: str) -> str | None:
+    """What collect calls a column of participants.tsv that it has given its standard name."""
+    made = store.provenance(path).get("settings") or {}
+    given = {made.get(setting): name for setting, name in _STANDARD.items()}
+    return given.get(column)
 
 
 def first_known(table: pd.DataFrame) -> pd.DataFrame:

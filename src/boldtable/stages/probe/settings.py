@@ -122,9 +122,12 @@ class Probe(Settings):
         "or quantiles of the target are spread evenly.",
     )
     splits: int = Field(
-        10, ge=1, description="Number of splits; for kfold a multiple of folds. Not for leave-one-site-out and files."
+        10,
+        ge=1,
+        le=10_000,
+        description="Number of splits; for kfold a multiple of folds. Not for leave-one-site-out and files.",
     )
-    folds: int = Field(5, ge=2, description="For scheme 'kfold': the parts of which each is tested once.")
+    folds: int = Field(5, ge=2, le=1000, description="For scheme 'kfold': the parts of which each is tested once.")
     split_file: Path | None = Field(
         None,
         description="For scheme 'files': TSV or CSV with columns participant (with or without sub-), part (train, val, "
@@ -140,7 +143,7 @@ class Probe(Settings):
     stratify_site: bool = Field(
         False, description="Spread the sites evenly too, where at least three participants share class and site."
     )
-    seed: int = Field(21, ge=0, description="Split number k is drawn from seed + k.")
+    seed: int = Field(21, ge=0, le=2**31, description="Split number k is drawn from seed + k.")
     val_share: float = Field(
         0.2,
         gt=0,
@@ -165,6 +168,7 @@ class Probe(Settings):
     select: int | None = Field(
         None,
         ge=1,
+        le=1_000_000,
         description="How many features are kept: those with the largest univariate F; null keeps all.",
     )
 
@@ -207,9 +211,12 @@ class Probe(Settings):
         min_length=1,
         description="For linear-sgd: learning rates to choose from on the validation part; on a tie the first wins.",
     )
-    epochs: int = Field(50, ge=1, description="For linear-sgd: passes over the training windows.")
+    epochs: int = Field(50, ge=1, le=100_000, description="For linear-sgd: passes over the training windows.")
     batch_size: int = Field(
-        256, ge=2, description="For linear-sgd: largest minibatch (windows); at most an eighth of the training windows."
+        256,
+        ge=2,
+        le=1_000_000,
+        description="For linear-sgd: largest minibatch (windows); at most an eighth of the training windows.",
     )
     validate_on: Literal["windows", "participants"] = Field(
         "windows",

@@ -22,14 +22,15 @@ __all__ = ["QC", "UNLABELLED", "run"]
 
 
 def run(settings: QC, runs: Path, participants: Path, parcels: Path, tensors: Path, atlas: Path, out: Path,
-        summary: Path | None = None) -> None:  # fmt: skip
+        summary: Path | None = None, kept: Path | None = None) -> None:  # fmt: skip
     """Measure every run of `runs`, decide, and write `out`, one row per run in the order of `runs`.
 
     `parcels` and `tensors` are the folders of the shards. Shards are streamed: one run's arrays are in memory at a
-    time. `summary` (``qc_summary.parquet`` beside `out` when None) describes the dataset: QC-FC over the kept runs
-    before (raw parcel signals) and after cleaning, missing phenotypes, demographics of kept and dropped. The metadata
-    key ``notes`` of `out` lists the thresholds that could not be applied, for want of a measure. Raises
-    `InputError` that names a missing shard file, or a run that its shard lacks.
+    time. `kept` (``kept.parquet`` beside `out` when None) lists the kept runs with their fingerprints: all that
+    training and embedding depend on. `summary` (``qc_summary.parquet`` beside `out` when None) describes the dataset:
+    QC-FC over the kept runs before (raw parcel signals) and after cleaning, missing phenotypes, demographics of kept
+    and dropped. The metadata key ``notes`` of `out` lists the thresholds that could not be applied, for want of a
+    measure. Raises `InputError` that names a missing shard file, or a run that its shard lacks.
     """
     found = store.read(runs, "runs").to_pylist()
     people = store.frame(participants, "participants")
@@ -42,6 +43,11 @@ def run(settings: QC, runs: Path, participants: Path, parcels: Path, tensors: Pa
         say(f"qc: {note}")
     about = store.Provenance("qc", settings, [runs, participants, atlas], notes=notes)
     store.write(out, "qc", rows, about)
+    prints = [row.get("fingerprint") for row in found]
+    store.write_kept(
+        kept or out.with_name("kept.parquet"),
+        [{**row, "fingerprint": one} for row, one in zip(rows, prints, strict=True)],
+    )
     dataset = str(found[0]["dataset"]) if found else runs.parent.name
     described = summary_rows(settings, dataset, rows, people, _centroids(table), qcfc)
     store.write(summary or out.with_name("qc_summary.parquet"), "qc_summary", list(described), about)

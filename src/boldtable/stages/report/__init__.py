@@ -9,7 +9,7 @@ from boldtable import store
 from boldtable.errors import InputError, SettingsError, nearest
 from boldtable.progress import say
 from boldtable.settings import read_yaml
-from boldtable.stages.report import formats
+from boldtable.stages.report import failed, formats
 from boldtable.stages.report.by_site import tables
 from boldtable.stages.report.dropouts import ledger
 from boldtable.stages.report.read import arranged, overlaps, read_task
@@ -24,16 +24,19 @@ def run(settings: Report, table: str, results: Path, config: Path | str | None, 
     """Write ``{out}.csv``, ``.md``, ``.tex`` and ``.html`` for the table called `table`.
 
     `results` is the results folder, `config` the whole config (a YAML file, inline JSON, or None), printed on the
-    page and part of the settings fingerprint. Raises `InputError` for a file that is missing and names the stage
-    that makes it, `SettingsError` for a model or task that the config does not define.
+    page and part of the settings fingerprint. A task that failed is left out, with a note. Raises `InputError` for a
+    file that is missing and names the stage that makes it, `SettingsError` for a model or task that the config does not
+    define.
     """
     # The settings above must be readable where matplotlib and jinja2 are not installed (GPU nodes, the schema).
     from boldtable.stages.report import page
 
     everything = _config(config)
     _check_names(settings, everything)
+    settings, lacking = failed.without(settings, results, table)
     tasks = arranged([read_task(settings, results, task, everything) for task in settings.tasks])
-    result = make(settings, tasks, overlaps(settings, results, everything, tasks), everything)
+    notes = [*lacking, *overlaps(settings, results, everything, tasks)]
+    result = make(settings, tasks, notes, everything)
     for note in result.notes:
         say(f"report {table}: {note}")
     html = page.render(settings, table, results, everything, tasks, result)

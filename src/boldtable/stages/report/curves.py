@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
-from boldtable import figures
+from boldtable import figures, store
 from boldtable.errors import InputError
 from boldtable.stages.report import numbers
 from boldtable.stages.report.drawing import drawing
@@ -52,7 +51,10 @@ def _step(folder: Path, snapshot: int | None) -> int:
     """The step after which a snapshot was taken, or the last one of the finished model."""
     if snapshot is None:
         path = folder / "training.parquet"
-        return int(pq.read_metadata(path).num_rows) if path.exists() else 0
+        if not path.exists():
+            return 0
+        with store.opened(path, []) as file:
+            return int(file.metadata.num_rows)
     there = sorted((folder / "snapshots").glob("[0-9]*"))
     if snapshot >= len(there):
         raise InputError(f"{folder} has {len(there)} snapshots, none with number {snapshot}: run pretrain again")

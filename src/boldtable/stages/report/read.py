@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +12,7 @@ import pandas as pd
 
 from boldtable import store
 from boldtable.errors import InputError, nearest
+from boldtable.reading.bounded import read_json as read_bounded
 from boldtable.stages.report.cells import (
     Cell,
     check_metrics,
@@ -28,6 +28,7 @@ from boldtable.statistics import Outcomes
 from boldtable.tasks.metrics import KINDS, ordered
 
 SITES = "leave-one-site-out"
+_LONGEST_JSON = 50_000_000  # bytes; names of all participants of a training
 
 _TELLTALE = {"balanced_accuracy": "classification", "mae": "regression", "mean_rank": "fingerprint"}
 _QC_DATA = [
@@ -212,8 +213,8 @@ def read_json(path: Path, stage: str) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = read_bounded(path, _LONGEST_JSON)
+    except (OSError, InputError) as error:
         raise InputError(f"cannot read {path}: {error}; run the stage '{stage}' again") from None
     return found if isinstance(found, dict) else {}
 

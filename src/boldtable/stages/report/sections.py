@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from boldtable import __version__, figures, store
@@ -70,10 +68,8 @@ def _model(folder: Path) -> dict[str, Any]:
 def _training_log(path: Path) -> pd.DataFrame | None:
     if not path.exists():
         return None
-    try:
-        found: pd.DataFrame = pq.read_table(path, partitioning=None).to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}; run the stage 'pretrain' again") from None
+    with store.opened(path) as file:
+        found: pd.DataFrame = file.read().to_pandas()
     return found
 
 

@@ -48,6 +48,7 @@ class Report(Settings):
     untrained: int = Field(
         UNTRAINED,
         ge=0,
+        le=100,
         description="For every trained model, how many untrained ones stand before it: the same but for training, each "
         "of another seed. Three show how much the first weights alone decide; 0 adds none.",
     )
@@ -63,10 +64,11 @@ class Report(Settings):
     permutations: int = Field(
         1999,
         ge=0,
+        le=1_000_000,
         description="How often the targets are dealt out anew to test every model against chance; 0: no such test. "
         "The smallest p is 1 / (permutations + 1).",
     )
-    seed: int = Field(21, ge=0, description="Seed of the permutations and of the bootstrap.")
+    seed: int = Field(21, ge=0, le=2**31, description="Seed of the permutations and of the bootstrap.")
     published: str | None = Field(
         None,
         description="A file of resources/published (its name without .tsv) whose numbers are printed beside the "

@@ -59,13 +59,20 @@ class PretrainBrainJepa(Pretrain):
         description="File of boldtable gradients that places the parcels (Parquet, joined by name; or a CSV without "
         "header, in the atlas's order). null: made from the connectome of the runs that are learnt from.",
     )
-    components: int = Field(30, ge=1, description="Gradients used; fewer than parcels.")
-    window_frames: int = Field(160, ge=2, description="Length of a window (frames after resampling); whole patches.")
-    patch_frames: int = Field(16, ge=1, description="Length of a patch (frames).")
+    components: int = Field(30, ge=1, le=10_000, description="Gradients used; fewer than parcels.")
+    window_frames: int = Field(
+        160, ge=2, le=100_000, description="Length of a window (frames after resampling); whole patches."
+    )
+    patch_frames: int = Field(16, ge=1, le=100_000, description="Length of a patch (frames).")
 
-    epochs: int = Field(300, ge=0, description="Passes over the participants; 0 writes the untrained model.")
+    epochs: int = Field(
+        300, ge=0, le=1_000_000, description="Passes over the participants; 0 writes the untrained model."
+    )
     micro_batch: int | None = Field(
-        16, ge=1, description="Samples that a process computes at once; their gradients are added up. null: all."
+        16,
+        ge=1,
+        le=1_000_000,
+        description="Samples that a process computes at once; their gradients are added up. null: all.",
     )
     lr: float = Field(5e-4, gt=0, description="Peak learning rate per 256 samples (published: 1e-3 for 512).")
     lr_range: tuple[float, float] = Field(
@@ -98,7 +105,10 @@ class PretrainBrainJepa(Pretrain):
         "the last patch, swaps the pools of the sides, counts some tokens twice and cuts lists at their ends.",
     )
     mask_group: int = Field(
-        16, ge=1, description="Samples that share the sizes of mask blocks and the length of their lists (their GPU's)."
+        16,
+        ge=1,
+        le=10_000,
+        description="Samples that share the sizes of mask blocks and the length of their lists (their GPU's).",
     )
     initial: Literal["rescaled", "code"] = Field(
         "rescaled",

@@ -53,8 +53,8 @@ class PretrainBrainLM(Pretrain):
         description="Features of the finished model: the summary token (as published), the mean of the others, or "
         "both; training is the same.",
     )
-    window_frames: int = Field(200, ge=2, description="Length of a window (frames); whole patches.")
-    patch_frames: int = Field(20, ge=1, description="Length of a patch (frames).")
+    window_frames: int = Field(200, ge=2, le=100_000, description="Length of a window (frames); whole patches.")
+    patch_frames: int = Field(20, ge=1, le=100_000, description="Length of a patch (frames).")
     lr: float = Field(1e-3, gt=0, description="Peak learning rate per 256 samples; a step of B takes lr x B / 256.")
     warmup_epochs: float = Field(5, ge=0, description="Epochs of linear warm-up; at most a tenth where epochs are few.")
     weight_decay: tuple[float, float] = Field(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from boldtable.stages.collect import Collect, planning, stamps
-from boldtable.stages.collect.planning import folder_digest
+from boldtable.stages.collect import Collect, changes, stamps
+from boldtable.stages.collect.changes import folder_digest
 from trees import Tree, XcpdTree, func
 
 
@@ -68,7 +68,7 @@ def test_only_changed_files_are_opened(tmp_path: Path, cache: Path, monkeypatch:
     settings = Collect(derivatives=folder, layout="xcpd")
     folder_digest(settings, cache)
     opened: list[Path] = []
-    monkeypatch.setattr(planning, "digest", lambda path: opened.append(path) or stamps.digest(path))
+    monkeypatch.setattr(changes, "digest", lambda path: opened.append(path) or stamps.digest(path))
     folder_digest(settings, cache)
     assert opened == []
     (func(folder, "01") / "new.json").write_text("{}")
