@@ -127,8 +127,8 @@ def run(
     Baselines give one row per run (window 0, the whole run); an encoder with weights (`weights` or
     ``settings.weights``, a model folder) gives one row per window; a shorter run is padded, its padding masked, parcels
     are joined by name, and the population statistics in a model's folder scale z-scored or unscaled tensors. The
-    metadata key ``features`` says what the dimensions are: names, or words. ``transform`` is ``tangent`` where they are
-    matrices that a probe has to project. Raises `InputError` where the tensors are not what the model was trained on,
+    metadata key ``features`` says what the dimensions are: names, or words; ``known`` which of nuisance's any run has.
+    ``transform`` is ``tangent`` where they are matrices that a probe has to project. Raises `InputError` where the tensors are not what the model was trained on,
     where a kept run is missing, and where an embedding is not finite.
     """
     folder = _folder(settings, weights)
@@ -138,6 +138,8 @@ def run(
             raise InputError(f"{qc} lists runs without their measures, which nuisance needs: give the table of qc")
         features, blocks = baselines.table_blocks(settings.encoder, kept, participants)
         about: dict[str, Any] = {"features": features}
+        if settings.encoder == "nuisance":
+            about["known"] = baselines.known_nuisance(kept, features)
         size, inputs = len(features), [qc, participants]
     else:
         table, paths = load_table(atlas), tables.shard_paths(tensors, kept)

@@ -79,6 +79,12 @@ def _nuisance(people: _People) -> _Features:
     return nuisance.names(sites), one
 
 
+def known_nuisance(kept: pd.DataFrame, features: list[str]) -> list[str]:
+    """The features of the nuisance row that at least one run has; sites are one, if there are two or more."""
+    measures = [name for name in nuisance.MEASURES if kept[name].notna().any()]
+    return [*measures, *(["site"] if sum(name.startswith("site=") for name in features) > 1 else [])]
+
+
 def _demographics(people: _People) -> _Features:
     sexes, sex, age = people.levels("sex"), people.of_runs("sex"), people.of_runs("age_years")
     return demographics.names(sexes), lambda run: demographics.features(age(run), sex(run), sexes)

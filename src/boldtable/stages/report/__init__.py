@@ -9,7 +9,7 @@ from boldtable import store
 from boldtable.errors import InputError, SettingsError, nearest
 from boldtable.progress import say
 from boldtable.settings import read_yaml
-from boldtable.stages.report import failed, formats
+from boldtable.stages.report import failed, formats, nuisance
 from boldtable.stages.report.by_site import tables
 from boldtable.stages.report.dropouts import ledger
 from boldtable.stages.report.read import arranged, overlaps, read_task
@@ -35,7 +35,9 @@ def run(settings: Report, table: str, results: Path, config: Path | str | None, 
     _check_names(settings, everything)
     settings, lacking = failed.without(settings, results, table)
     tasks = arranged([read_task(settings, results, task, everything) for task in settings.tasks])
-    notes = [*lacking, *overlaps(settings, results, everything, tasks)]
+    datasets = list(dict.fromkeys(name for task in tasks for name in task.datasets))
+    seen = nuisance.lines(results, everything, settings.rows, datasets)
+    notes = [*lacking, *seen, *overlaps(settings, results, everything, tasks)]
     result = make(settings, tasks, notes, everything)
     for note in result.notes:
         say(f"report {table}: {note}")

@@ -112,7 +112,8 @@ _QC = (
 )
 _BASELINES = {
     "majority": "The majority row sees nothing: it is what a probe says of participants who are all alike.",
-    "nuisance": "The nuisance row sees motion, run length, temporal signal-to-noise ratio and site, and no brain.",
+    "nuisance": "The nuisance row sees no brain: run length, site, and of motion and temporal signal-to-noise ratio "
+    "what is known of the runs.",
     "demographics": "The demographics row sees age and sex, unless they are what the task asks for.",
     "connectome": "The connectome is the Fisher-z transformed Pearson correlation of every pair of parcels.",
     "connectome-partial": "The partial connectome takes the other parcels out of every correlation, from the "

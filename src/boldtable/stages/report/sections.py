@@ -82,16 +82,24 @@ def _about(path: Path) -> list[tuple[str, str]]:
     return [(_ABOUT_MODEL[key], str(value)) for key, value in known if isinstance(value, str | int | float)]
 
 
+def _notes(path: Path) -> list[str]:
+    """What a table of a dataset says of its making that a reader must know."""
+    return [str(note) for note in store.provenance(path).get("notes") or []] if path.is_file() else []
+
+
 def dataset(results: Path, name: str) -> dict[str, Any]:
     """Counts and histograms of one dataset's quality control."""
-    qc = read_qc(results, name)
+    every = read_qc(results, name)
+    qc = every.loc[every["status"] != "filtered"]
     kept = qc.loc[qc["keep"].fillna(value=False).astype(bool)]
     made = store.provenance(results / name / "qc.parquet").get("settings") or {}
     threshold = made.get("max_fd_mm_mean")
+    notes = [note for file in ("participants", "qc") for note in _notes(results / name / f"{file}.parquet")]
     facts = [
         (len(qc), "runs found"),
         (len(kept), "runs kept"),
-        (len(qc) - len(kept), "runs left out"),
+        (len(qc) - len(kept), "runs dropped"),
+        *([(len(every) - len(qc), "runs left out by the settings")] if len(every) > len(qc) else []),
         (int(qc["participant"].nunique()), "participants found"),
         (int(kept["participant"].nunique()), "participants kept"),
     ]
@@ -107,6 +115,7 @@ def dataset(results: Path, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "facts": facts,
+        "notes": notes,
         "statuses": list(statuses.items()),
         "threshold": threshold,
         "figure": drawn,

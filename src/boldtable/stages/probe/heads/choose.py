@@ -75,7 +75,7 @@ def on_validation(measure: str, outputs: Outputs, y: Floats | Ints, train: Ints,
     """The first of the best values on the participants `val`, fitted on `train`."""
     fits = [Fitted(value, goodness(measure, y[val], output[val]), output) for value, output in outputs(train)]
     best = max(fits, key=lambda fit: -np.inf if np.isnan(fit.validation) else fit.validation)
-    return replace(best, edge=_edge(best.chosen, [fit.chosen for fit in fits]))
+    return replace(best, edge=_edge([fit.chosen for fit in fits], np.array([fit.validation for fit in fits])))
 
 
 def nested(measure: str, outputs: Outputs, part: Part, seen: Ints, folds: int) -> Fitted:
@@ -107,7 +107,7 @@ def nested(measure: str, outputs: Outputs, part: Part, seen: Ints, folds: int) -
         raise InputError("no inner fold holds two classes, so that nothing can be chosen; set inner_folds: null")
     chosen = values[int(np.nanargmax(means))]
     output = next(output for value, output in outputs(seen) if value == chosen)
-    return Fitted(chosen, float(np.nanmax(means)), output, _edge(chosen, values))
+    return Fitted(chosen, float(np.nanmax(means)), output, _edge(values, means))
 
 
 def _quantiles(y: Floats | Ints, n: int) -> Ints:
@@ -138,11 +138,13 @@ def _blocks(part: Part, seen: Ints) -> Ints:
     return blocks if len(np.unique(blocks)) > 1 else groups  # of one site only, or all sites share families
 
 
-def _edge(chosen: float, grid: list[float]) -> str | None:
-    """Whether a chosen value is an end of its grid, beyond which a better one may lie."""
-    if len(grid) < 2 or min(grid) < chosen < max(grid):
+def _edge(grid: list[float], found: Array) -> str | None:
+    """Whether an end of the grid is better than all of its other values: a still better one may lie beyond it."""
+    if len(grid) < 2 or np.isnan(found).any():
         return None
-    return "smallest" if chosen == min(grid) else "largest"
+    best = np.flatnonzero(found >= found.max() - 1e-12)
+    ends = {int(np.argmin(grid)): "smallest", int(np.argmax(grid)): "largest"}
+    return ends.get(int(best[0])) if len(best) == 1 else None
 
 
 def constant(part: Part, train: Ints) -> Array:
