@@ -227,4 +227,4 @@ def test_rates_of_the_documentation(sites: int, n: int) -> None:
     repetitions = 400
     for found in (rates.left_out(rates.Design(sites, n), repetitions, 5, paired) for paired in (True, False)):
         assert kept(found, repetitions, 0.06), found
-    assert kept(rates.repeated(rates.Design(sites, n), repetitions, 5), repetitions, 0.06)
+    assert kept(rates.repeated(rates.Design(sites, n), repetitions, 5), repetitions, 0.09), "as the documentation says"

@@ -128,8 +128,8 @@ def run(
     ``settings.weights``, a model folder) gives one row per window; a shorter run is padded, its padding masked, parcels
     are joined by name, and the population statistics in a model's folder scale z-scored or unscaled tensors. The
     metadata key ``features`` says what the dimensions are: names, or words; ``known`` which of nuisance's any run has.
-    ``transform`` is ``tangent`` where they are matrices that a probe has to project. Raises `InputError` where the tensors are not what the model was trained on,
-    where a kept run is missing, and where an embedding is not finite.
+    ``transform`` is ``tangent`` where they are matrices that a probe has to project. Raises `InputError` where the
+    tensors are not what the model was trained on, where a kept run is missing, and where an embedding is not finite.
     """
     folder = _folder(settings, weights)
     kept = store.kept_runs(qc)

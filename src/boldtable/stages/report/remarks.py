@@ -79,8 +79,8 @@ def _on_splits(task: Task) -> Iterator[str]:
     n = next(iter(task.cells.values())).n
     if n < _SMALL:
         yield (
-            f"{task.name}: with {n} participants the corrected t-test over repeated splits errs in up to 9 % of cases "
-            "at a level of 5 %"
+            f"{task.name}: with {n} participants the corrected t-test over repeated splits errs in up to 9 % of "
+            "cases at a level of 5 %"
         )
     flat = [row for row, cell in task.cells.items() if float(np.ptp(cell.values[task.primary].dropna())) < 1e-12]
     if flat:
