@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -45,6 +46,11 @@ class Cell:
         """Participants per part: the median over splits, which differ by one or two where parts divide unevenly."""
         medians = self.scores[list(COUNTS)].astype(float).fillna(0).median()
         return {name: round(float(medians[name])) for name in COUNTS}
+
+    def at_edge(self, edge: str) -> int:
+        """In how many splits the probe took this end of its grid, by what the scores say of its choices."""
+        choices = self.scores.drop_duplicates("split")["hyperparameters"].dropna()
+        return sum(json.loads(one).get("grid_edge") == edge for one in choices)
 
     @cached_property
     def tested(self) -> pd.DataFrame:

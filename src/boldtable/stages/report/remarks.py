@@ -41,8 +41,18 @@ def _on_one(task: Task) -> Iterator[str]:
         empty = int(cell.values[task.primary].isna().sum())
         if empty:
             yield f"{task.name}: {model} has no {task.primary} in {empty} of its splits; they are left out"
+    yield from _on_edges(task)
     if task.kind == "fingerprint":
         yield f"{task.name}: one identification without a training part; its interval is Wilson's, and no test is made"
+
+
+def _on_edges(task: Task) -> Iterator[str]:
+    """Which probes took an end of their grid, beyond which a better value may lie."""
+    for edge in ("smallest", "largest"):
+        counts = {row: cell.at_edge(edge) for row, cell in task.cells.items()}
+        said = ", ".join(f"{row} {n} of {len(task.cells[row].values)}" for row, n in counts.items() if n)
+        if said:
+            yield f"{task.name}: the {edge} value of the probe's grid was the best in some splits ({said}); widen it"
 
 
 def _on_participants(task: Task) -> Iterator[str]:
