@@ -94,3 +94,17 @@ def test_tables_of_people_that_are_edited_with_their_time_kept_are_read_again(st
     assert stages(study.run())["collect"] == 1
     edited(study.folder / "lists.tsv", "participant\tpart\n01\ttest\n02\ttrain\n")
     assert stages(study.run()) == {"target": 1, "split": 1, "probe": 2, "report": 1}
+
+
+def test_what_is_new_in_one_dataset_leaves_the_embeddings_of_another_alone(study):
+    (study.folder / "elsewhere/sub-21").mkdir(parents=True)
+    study.config["collect"]["borealis"] = {"derivatives": "elsewhere"}
+    study.config["clean"]["population"] = {"atlas": "demo457", "normalise": "population", "population": ["borealis"]}
+    study.config["pretrain"]["semantoks"] |= {"datasets": ["aurora", "borealis"], "recipe": "population"}
+    study.config["embed"]["semantoks"]["recipe"] = "population"
+    study.run()
+    (study.folder / "scores.csv").write_text("participant_id,score\n21,3\n")
+    study.config["collect"]["borealis"]["phenotypes"] = [{"table": "scores.csv"}]
+    calls = stages(study.run())
+    assert {"collect", "qc", "report"} <= set(calls)
+    assert not {"parcellate", "clean", "population", "pretrain", "embed"} & set(calls)

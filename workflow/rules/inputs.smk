@@ -84,6 +84,18 @@ def population_splits(wildcards):
     return [ancient(checkpoints.split.get(task=named.split("/")[0]).output[0])] if named else []
 
 
+def population_settled(recipe):
+    """Wait for the checkpoints that the statistics of a recipe wait for, if it has any.
+
+    Snakemake forgets why a job is to run only when a checkpoint that it waits for itself has ended. So whatever comes
+    after the statistics waits for the same ones, or it would run again although they do not.
+    """
+    for dataset in config["clean"][recipe].get("population", []):
+        checkpoints.collect.get(dataset=dataset)
+    if population_task(recipe):
+        checkpoints.split.get(task=population_task(recipe).split("/")[0])
+
+
 def population_runs(wildcards):
     """The tables of runs of the datasets that the statistics are fitted on."""
     return [ancient(f"results/{dataset}/runs.parquet") for dataset in config["clean"][wildcards.recipe]["population"]]
@@ -112,14 +124,8 @@ def population_folders(wildcards):
 
 
 def clean_population(wildcards):
-    """The population statistics, for the recipes that use them.
-
-    Snakemake forgets why a job is to run only when a checkpoint that it waits for itself has ended; so this waits for
-    the split too, or everything would be cleaned again whenever the split is made again.
-    """
-    named = population_task(wildcards.recipe)
-    if named:
-        checkpoints.split.get(task=named.split("/")[0])
+    """The population statistics, for the recipes that use them."""
+    population_settled(wildcards.recipe)
     fitted = config["clean"][wildcards.recipe].get("normalise") == "population"
     return [f"results/population/{wildcards.recipe}.parquet"] if fitted else []
 
@@ -139,6 +145,7 @@ def model_tensors(stage):
 
     def paths(wildcards):
         settings = config[stage][wildcards.model]
+        population_settled(settings["recipe"])
         datasets = settings.get("datasets", [wildcards.get("dataset")])
         return [path for dataset in datasets for path in every_shard(dataset, f"tensors/{settings['recipe']}")]
 
@@ -219,8 +226,12 @@ def embed_digest(wildcards):
 
 
 def embed_order(wildcards):
-    """The splits of the tasks on this dataset come first."""
-    return ancient(f"results/{wildcards.dataset}/splits.done")
+    """The splits of the tasks on this dataset come first, and what the training waits for (see population_settled)."""
+    trained = config["pretrain"].get(embed_encoder(wildcards), {})
+    for dataset in trained.get("datasets", []):
+        kept_of(dataset)
+    waited = dict.fromkeys([wildcards.dataset, *trained.get("datasets", [])])
+    return [ancient(f"results/{dataset}/splits.done") for dataset in waited]
 
 
 def embed_named(wildcards):
