@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.progress import track
@@ -15,6 +16,7 @@ from boldtable.plain import plain
 T = TypeVar("T")
 _SECONDS_BETWEEN_LINES = 5.0
 _LONGEST_MESSAGE = 300
+_listening: list[list[str]] = []
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
@@ -40,11 +42,25 @@ def log_fault(error: BaseException) -> str:
 
     For the boundary of a run: whatever one run's files do costs that run, and the log says where it happened.
     """
-    say("".join(traceback.format_exception(error)).rstrip())
+    for line in "".join(traceback.format_exception(error)).rstrip().split("\n"):
+        say(line)
     message = " ".join(str(error).split())[:_LONGEST_MESSAGE]
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """Collect the lines that are said inside the block, for a file that keeps what its log says."""
+    lines: list[str] = []
+    _listening.append(lines)
+    try:
+        yield lines
+    finally:
+        _listening.remove(lines)
+
+
 def say(line: str) -> None:
     """Write one plain line to standard error, flushed, so that logs are readable while a job runs."""
+    for lines in _listening:
+        lines.append(line)
     print(plain(line, keep="\n\t"), file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from boldtable import store
 from boldtable.errors import InputError, SettingsError
-from boldtable.progress import say
+from boldtable.progress import noted, say
 from boldtable.stages.collect.codes import standardise
 from boldtable.stages.collect.companions import missing
 from boldtable.stages.collect.files import bare, check_folder, check_outputs, examples, parallel
@@ -35,13 +35,13 @@ def collect_dataset(settings: Collect, dataset: str, runs: Path, participants: P
         source = find_participants(settings)
         early = read_participants(settings, source) if source else None  # a bad table is told before hours of listing
         found = sorted(_find(settings), key=lambda one: one.keys)
-        table = _people(settings, source, early, found)
-        take_tr(settings, found, table)
-        notes = [*standardise(table), *missing(settings.derivatives, found)]
+        with noted() as notes:
+            table = _people(settings, source, early, found)
+            take_tr(settings, found, table)
+            for line in (*standardise(table), *missing(settings.derivatives, found)):
+                say(f"collect: {line}")
     except (InputError, SettingsError) as error:
         raise type(error)(f"collect.{dataset}: {error}") from None  # a study has several datasets
-    for note in notes:
-        say(f"collect: {dataset}: {note}")
     found = parallel(partial(_digested, settings.derivatives), found, f"collect: fingerprint {settings.derivatives}")
     _write(settings, dataset, found, runs, table, participants, source, notes)
 
@@ -109,7 +109,9 @@ def _write(
     rows = [one.row(dataset, shard[one.participant]) for one in found]
     inputs = [source, settings.filters, *(one.table for one in settings.phenotypes)]
     files = [path for path in inputs if isinstance(path, Path)]
-    provenance = store.Provenance("collect", settings, files, dataset=dataset, notes=notes)
+    provenance = store.Provenance(
+        "collect", settings, files, dataset=dataset, notes=[line.removeprefix("collect: ") for line in notes]
+    )
     store.write(participants, "participants", table, provenance)
     store.write(runs, "runs", rows, provenance)
     counts = Counter(one.status for one in found)

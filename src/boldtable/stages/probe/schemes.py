@@ -12,6 +12,7 @@ import pandas as pd
 from boldtable import splits
 from boldtable.errors import InputError
 from boldtable.progress import say
+from boldtable.reading.tables import read_table
 from boldtable.stages.probe.conditions import natural
 from boldtable.stages.probe.settings import Probe
 
@@ -128,11 +129,13 @@ def _files(settings: Probe, people: pd.DataFrame) -> tuple[pd.DataFrame, list[st
 def _lists(path: Path) -> pd.DataFrame:
     """The fixed lists: split (its name), held_out (None), participant, part."""
     try:
-        table = pd.read_csv(path, sep=None, engine="python", dtype=str, encoding="utf-8-sig", skipinitialspace=True)
+        found = read_table(path, "," if ".csv" in path.suffixes else "\t")
     except FileNotFoundError:
         raise InputError(f"split_file not found: {path}") from None
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"cannot read split_file {path}: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise InputError(f"cannot read split_file {path}: {error.strerror}") from None
+    cells = [[cell.strip() or None for cell in row] for row in found.rows]
+    table = pd.DataFrame(cells, columns=found.names, dtype=object)
     for column in ("participant", "part"):
         if column not in table:
             raise InputError(f"{path} has no column '{column}' (there: {splits.listed(table.columns)})")
