@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from boldtable import store
 from boldtable.errors import InputError, RunError
-from boldtable.progress import progress, say
+from boldtable.progress import log_fault, progress, say
 from boldtable.stages.clean.recipe import Population, cleaned_run
 from boldtable.stages.clean.settings import Clean
 
@@ -58,8 +58,13 @@ def fit_population(
     for row in progress(_wanted(files, chosen), "population", n_runs):
         try:
             cleaned = cleaned_run(settings, row)
-        except (RunError, ValueError) as error:  # clean gives the reason its row
-            say(f"{store.label(row)}: left out: {' '.join(str(error).split())}")
+        except MemoryError:
+            raise
+        except RunError as error:  # clean gives the reason its row
+            say(f"{store.label(row)}: left out: {error}")
+            continue
+        except Exception as error:  # noqa: BLE001 - the boundary of a run
+            say(f"{store.label(row)}: left out: {log_fault(error)}")
             continue
         pool.add(cleaned.signal[~cleaned.interpolated])
     _write(settings, pool, out, [*runs, *([splits] if splits else [])], atlases.pop())

@@ -109,9 +109,8 @@ def _write(
     rows = [one.row(dataset, shard[one.participant]) for one in found]
     inputs = [source, settings.filters, *(one.table for one in settings.phenotypes)]
     files = [path for path in inputs if isinstance(path, Path)]
-    provenance = store.Provenance(
-        "collect", settings, files, dataset=dataset, notes=[line.removeprefix("collect: ") for line in notes]
-    )
+    kept = [line.removeprefix("collect: ") for line in notes if not line.endswith(" done")]  # progress is no note
+    provenance = store.Provenance("collect", settings, files, dataset=dataset, notes=kept)
     store.write(participants, "participants", table, provenance)
     store.write(runs, "runs", rows, provenance)
     counts = Counter(one.status for one in found)
