@@ -108,3 +108,15 @@ def test_what_is_new_in_one_dataset_leaves_the_embeddings_of_another_alone(study
     calls = stages(study.run())
     assert {"collect", "qc", "report"} <= set(calls)
     assert not {"parcellate", "clean", "population", "pretrain", "embed"} & set(calls)
+
+
+@pytest.mark.parametrize("name", ["sub-01_task-rest_desc-confounds_timeseries.json", "sub-01_task-rest_bold.json"])
+def test_a_file_edited_inside_a_participants_folder_is_seen_with_its_size_and_time_kept(study, name):
+    func = study.folder / "derivatives/sub-01/func"
+    func.mkdir()
+    (func / name).write_text('{"a": 1}')
+    study.run()
+    assert study.run() == []
+    edited(func / name, '{"a": 2}')
+    assert stages(study.run()) == {"collect": 1, "target": 1, "qc": 1, "ledger": 1, "split": 1, "probe": 2, "report": 1}
+    assert study.run() == []
