@@ -76,9 +76,8 @@ class Probe(Settings):
     bins: int = Field(5, ge=2, le=20, description="For kind 'binned': how many bins.")
     metric: Name | None = Field(
         None,
-        description="The metric that leads: printed first, tested, ranked. Classes: balanced_accuracy (the default), "
-        "auroc, accuracy or f1; regression: mae (the default, in the unit of the target), r2 or pearson_r. The others "
-        "are in the CSV, and the page shows AUROC beside balanced accuracy and R² beside the error.",
+        description="The metric that is printed first, tested and ranked. Classes: balanced_accuracy (null), auroc, "
+        "accuracy, f1; regression: mae (null), r2, pearson_r. The CSV has all of them, the page a second one.",
     )
     across: Literal["session", "run", "half"] = Field(
         "session",
@@ -313,14 +312,9 @@ class Probe(Settings):
     @model_validator(mode="after")
     def _features(self) -> Self:
         fitted: dict[str, object] = {
-            "harmonise": "none",
-            "confounds": [],
-            "select": None,
-            "probe": None,
-            "inner_folds": 5,
-            "choose_by": None,
+            "harmonise": "none", "confounds": [], "select": None, "probe": None, "inner_folds": 5, "choose_by": None,
             "windows": "mean",
-        }
+        }  # fmt: skip
         wrong = [name for name, off in fitted.items() if self.kind == "fingerprint" and getattr(self, name) != off]
         if wrong:
             raise ValueError(f"a fingerprint task fits nothing, so it takes no {wrong[0]}")
