@@ -9,7 +9,7 @@ import pandas as pd
 
 from boldtable import splits
 from boldtable.errors import InputError, nearest
-from boldtable.stages.probe.settings import Condition, Conditions, Limits, class_name
+from boldtable.tasks.settings import Condition, Conditions, Limits, class_name
 
 
 def passing(rows: pd.DataFrame, conditions: Conditions, setting: str, where: str) -> tuple[pd.DataFrame, str]:

@@ -13,7 +13,8 @@ from boldtable.errors import InputError, nearest
 from boldtable.progress import say
 from boldtable.stages.probe.conditions import natural, passing
 from boldtable.stages.probe.runs import PERSON
-from boldtable.stages.probe.settings import Probe, Value, class_name
+from boldtable.stages.probe.settings import Probe
+from boldtable.tasks.settings import Value, class_name
 
 _KEYS_OF_ROWS = ("participant", "session")
 _STANDARD = {"site": "site", "family": "family", "age": "age_years", "sex": "sex"}  # collect's setting: its column

@@ -3,49 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Discriminator, Field, Tag, ValidationError, WrapValidator, model_validator
+from pydantic import Field, model_validator
 
 from boldtable.settings import Settings
 from boldtable.tasks.metrics import KINDS, Name
-
-
-def _plain(value: Any, check: Any) -> Any:
-    try:
-        return check(value)
-    except ValidationError:
-        raise ValueError("expected a text, a number, true or false") from None
-
-
-# The values of a column. One line says what is expected, rather than one per type.
-Value = Annotated[str | int | float | bool, WrapValidator(_plain)]
-
-
-class Limits(Settings):
-    """A range of numbers."""
-
-    min: float | None = Field(None, description="Smallest value that passes; null for none.")
-    max: float | None = Field(None, description="Largest value that passes; null for none.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min is None and self.max is None:
-            raise ValueError("give min, max or both")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
-        return self
-
-
-def _shape(value: Any) -> str:
-    return "range" if isinstance(value, dict | Limits) else "list" if isinstance(value, list) else "value"
-
-
-Condition = Annotated[
-    Annotated[Limits, Tag("range")] | Annotated[list[Value], Tag("list")] | Annotated[Value, Tag("value")],
-    Discriminator(_shape),
-]
-Conditions = dict[str, Condition]
+from boldtable.tasks.settings import Conditions, Value, class_name
 
 
 class Probe(Settings):
@@ -135,6 +99,7 @@ class Probe(Settings):
     site_minimum: int = Field(
         5,
         ge=1,
+        le=1_000_000,
         description="For scheme 'leave-one-site-out': a site is tested where it has this many participants of every "
         "class that occurs there (regression and binned: this many participants). The others still train, and the "
         "table names them.",
@@ -323,8 +288,3 @@ class Probe(Settings):
         if self.harmonise == "site" and "site" in self.confounds:
             raise ValueError("harmonise: site takes the site out already: remove it from confounds")
         return self
-
-
-def class_name(value: object) -> str:
-    """A class as text: 1.0 (a whole number in a column with gaps) reads 1."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
