@@ -140,7 +140,7 @@ def test_wrong_filters_are_refused_with_the_settings(tmp_path: Path, filters: An
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(None, "filter file not found"), ("{", "cannot read the filter file"), ('{"bold": {"tsk": 1}}', "unknown entity")],
+    [(None, "filter file not found"), ("{", "filters.json is not JSON"), ('{"bold": {"tsk": 1}}', "unknown entity")],
 )
 def test_a_wrong_filter_file_is_refused_by_name(
     derivatives: Path, tmp_path: Path, content: str | None, told: str

@@ -91,7 +91,7 @@ def test_sessions_that_are_not_there(tmp_path: Path, engine: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("{", "is no JSON"), ('["bold"]', "must map names to queries"), ('{"bold": 1}', "must map names to queries")],
+    [("{", "is not JSON"), ('["bold"]', "must map names to queries"), ('{"bold": 1}', "must map names to queries")],
 )
 def test_a_filter_file_that_is_none(tmp_path: Path, engine: Path, content: str, told: str) -> None:
     (tmp_path / "filter.json").write_text(content)
@@ -183,7 +183,7 @@ def test_a_docker_daemon_that_does_not_answer(tmp_path: Path, engine: Path) -> N
 def test_a_participant_alone_is_checked_too(tmp_path: Path, engine: Path) -> None:
     with pytest.raises(InputError, match="no sub-99 in"):
         preprocess.run(settings(tmp_path), "aurora", "99", tmp_path / "out/99.json")
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").glob("*"))
     assert engines.fmriprep_calls(engine) == []
 
 

@@ -13,9 +13,11 @@ from scipy import ndimage
 
 from boldtable import store
 from boldtable.errors import InputError
+from boldtable.reading.nifti import read_header, read_volume
 
 Labels = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
+MOST_VOXELS = 100_000_000  # a label image of 0.5 mm has 60 million
 MNI_CODE = 4  # NIfTI-1 sform code NIFTI_XFORM_MNI_152
 
 
@@ -25,18 +27,16 @@ def load_labels(path: Path) -> tuple[Labels, Floats]:
     Raises `InputError` if it is missing, no image, not 3-D, or holds values that are no labels.
     """
     try:
-        image: Any = nib.load(path)
-        values = np.asarray(image.dataobj)
-        affine = np.asarray(image.affine, dtype=np.float64)
+        header = read_header(path, MOST_VOXELS)
+        if len(header.shape) < 3 or set(header.shape[3:]) - {1}:
+            raise InputError(f"{path} is {len(header.shape)}-D; an atlas image is 3-D, one label per voxel")
+        stored = read_volume(header)
     except FileNotFoundError:
         raise InputError(f"atlas image not found: {path}") from None
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
-        raise InputError(f"cannot read the atlas image {path}: {' '.join(str(error).split())}") from None
-    while values.ndim > 3 and values.shape[-1] == 1:
-        values = values[..., 0]
-    if values.ndim != 3:
-        raise InputError(f"{path} is {values.ndim}-D; an atlas image is 3-D, one label per voxel")
-    return as_labels(values, path), affine
+    except OSError as error:
+        raise InputError(f"cannot read the atlas image {path}: {error.strerror}") from None
+    plain = (header.slope, header.inter) == (1, 0)
+    return as_labels(stored if plain else stored * header.slope + header.inter, path), header.affine
 
 
 def as_labels(values: npt.NDArray[Any], path: Path) -> Labels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from boldtable import store
 from boldtable.atlas.table import AtlasTable
 from boldtable.errors import InputError, nearest
+from boldtable.reading.bounded import read_text
 
 Floats = npt.NDArray[np.float64]
 
@@ -55,7 +57,7 @@ def _parquet(path: Path, names: Sequence[str]) -> Floats:
 
 def _csv(path: Path, n_parcels: int) -> Floats:
     try:
-        found = np.loadtxt(path, delimiter=",", ndmin=2, dtype=np.float64)
+        found = np.loadtxt(StringIO(read_text(path)), delimiter=",", ndmin=2, dtype=np.float64)
     except FileNotFoundError:
         raise InputError(f"gradients file not found: {path}") from None
     except (OSError, ValueError) as error:

@@ -59,7 +59,7 @@ class Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, most_voxels: int = MOST_VOXELS) -> Header:
     """Read and check the header of a single-file NIfTI-1 or NIfTI-2 image, plain or gzipped.
 
     Raises `InputError` for anything that is none, for sizes that no such image has, and for values that are no plain
@@ -71,7 +71,7 @@ def read_header(path: Path) -> Header:
         raise InputError(str(error).replace(" or damaged", " or damaged in its header")) from None
     raw = _fields(path, start)
     try:
-        return _checked(path, raw)
+        return _checked(path, raw, most_voxels)
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001 - nibabel raises whatever a hostile header makes of it
@@ -96,11 +96,11 @@ def _fields(path: Path, start: bytes) -> Any:
     raise InputError(f"{path} is not a readable NIfTI image (.nii or .nii.gz); restore or convert it")
 
 
-def _checked(path: Path, raw: Any) -> Header:
+def _checked(path: Path, raw: Any, most_voxels: int) -> Header:
     fields = raw.structarr
     n_dimensions = int(fields["dim"][0])
     shape = tuple(int(size) for size in fields["dim"][1 : 1 + n_dimensions]) if 1 <= n_dimensions <= 7 else ()
-    if not shape or min(shape) < 1 or math.prod(shape[:3]) > MOST_VOXELS or math.prod(shape[3:]) > _MOST_FRAMES:
+    if not shape or min(shape) < 1 or math.prod(shape[:3]) > most_voxels or math.prod(shape[3:]) > _MOST_FRAMES:
         said = " x ".join(str(int(size)) for size in fields["dim"][1 : 1 + min(max(n_dimensions, 1), 7)])
         raise InputError(f"{path} is no image: its header says {n_dimensions} dimensions of {said}")
     dtype = raw.get_data_dtype()

@@ -8,13 +8,13 @@ every value a regular expression that is searched for. As in PyBIDS an integer c
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from boldtable.errors import InputError, SettingsError, nearest
+from boldtable.reading.bounded import read_json
 
 # PyBIDS's names of the entities, and how they are written in file names.
 ENTITIES = {
@@ -41,11 +41,11 @@ def read_filters(source: Path | Mapping[str, Any] | None) -> Filters:
     if not isinstance(source, Path):
         return check_filters(source)
     try:
-        found = json.loads(source.read_text(encoding="utf-8"))
+        found = read_json(source)
     except FileNotFoundError:
         raise InputError(f"filter file not found: {source}; correct 'filters'") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the filter file {source}: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise InputError(f"cannot read the filter file {source}: {error.strerror}") from None
     try:
         return check_filters(found)
     except SettingsError as error:

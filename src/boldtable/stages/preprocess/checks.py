@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
@@ -13,6 +12,7 @@ from typing import Any
 
 from boldtable.errors import InputError
 from boldtable.progress import say
+from boldtable.reading.bounded import read_json
 from boldtable.stages.preprocess.container import BIDS, WRAPPER, find
 from boldtable.stages.preprocess.settings import Preprocess
 from boldtable.stages.preprocess.units import Unit, labels, sessions
@@ -88,12 +88,12 @@ def _filter(settings: Preprocess) -> Iterator[str]:
     if path is None:
         return
     try:
-        queries: Any = json.loads(path.read_text(encoding="utf-8"))
+        queries: Any = read_json(path)
     except OSError as error:
         yield f"cannot read the filter file {path}: {error.strerror}; correct 'filter_file'"
         return
-    except ValueError as error:
-        yield f"the filter file {path} is no JSON: {error}"
+    except InputError as error:
+        yield f"the filter file {error}"
         return
     if not isinstance(queries, dict) or not all(isinstance(query, dict) for query in queries.values()):
         yield f'the filter file {path} must map names to queries, such as {{"bold": {{"task": "rest"}}}}'
