@@ -30,6 +30,8 @@ def load_labels(path: Path) -> tuple[Labels, Floats]:
         header = read_header(path, MOST_VOXELS)
         if len(header.shape) < 3 or set(header.shape[3:]) - {1}:
             raise InputError(f"{path} is {len(header.shape)}-D; an atlas image is 3-D, one label per voxel")
+        if not header.located:
+            raise InputError(f"{path} does not say where its voxels lie (sform and qform codes are 0); set one")
         stored = read_volume(header)
     except FileNotFoundError:
         raise InputError(f"atlas image not found: {path}") from None

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boldtable.errors import InputError
-from boldtable.reading.bounded import read_bytes, read_start
+from boldtable.reading.bounded import capacity, read_bytes, read_start
 
 SERIES_BYTES = 400_000_000  # of one run's parcel series; 1,200 frames of 1,000 parcels are a fortieth of it
 _HEADER_BYTES = 16_384
@@ -19,7 +19,10 @@ _HEADER_BYTES = 16_384
 
 def npy_shape(path: Path) -> tuple[int, ...]:
     """Return the shape that the header of an npy file declares, plain or gzipped; the values are not read."""
-    return _header(path, BytesIO(read_start(path, _HEADER_BYTES)))[0]
+    shape, _, dtype = _header(path, BytesIO(read_start(path, _HEADER_BYTES)))
+    if math.prod(shape) * dtype.itemsize > capacity(path):
+        raise InputError(f"{path} is truncated: it declares {' x '.join(map(str, shape))} numbers; copy it again")
+    return shape
 
 
 def read_npy(path: Path) -> npt.NDArray[np.float64]:

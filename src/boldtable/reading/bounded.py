@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, NoReturn
 from boldtable.errors import InputError, shortened
 
 TEXT_BYTES = 200_000_000  # tables of people and of confounds; the largest real ones are a tenth of it
+_MOST_DEFLATED = 1032  # no deflate stream grows by more
 DEEPEST = 50  # brackets within brackets
 JSON_BYTES = 16_000_000  # the JSON file beside the confounds, the largest, has about 100 kB
 
@@ -51,6 +52,12 @@ def read_start(path: Path, n_bytes: int) -> bytes:
     """Return the first bytes of a file, of a ``.gz`` those of the decompressed content."""
     with open_regular(path) as file:
         return _unzipped(path, file, n_bytes - 1) if path.name.lower().endswith(".gz") else file.read(n_bytes)
+
+
+def capacity(path: Path) -> int:
+    """The most bytes that a file can hold, decompressed where it is gzipped."""
+    size = path.stat().st_size
+    return size * _MOST_DEFLATED if path.name.lower().endswith(".gz") else size
 
 
 def _unzipped(path: Path, file: BinaryIO, limit: int) -> bytes:

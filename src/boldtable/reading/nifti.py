@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boldtable.errors import InputError
-from boldtable.reading.bounded import open_regular, read_start
+from boldtable.reading.bounded import capacity, open_regular, read_start
 
 MOST_VOXELS = 20_000_000  # of one volume; the finest grid in use, 0.8 mm of a whole head, has 16 million
 _MOST_FRAMES = 1_000_000
@@ -28,7 +28,6 @@ _KINDS: dict[int, tuple[str, Any]] = {
     348: ("n+1", nib.Nifti1Header),
     540: ("n+2", nib.Nifti2Header),
 }  # by the size of the header
-_MOST_DEFLATED = 1032  # no deflate stream grows by more
 # NIfTI's names of units: what one unit of time is in seconds. Some tools leave the unit unset.
 _SECONDS = {0: (1.0, 1e-3), 8: (1.0,), 16: (1e-3,), 24: (1e-6,)}
 
@@ -105,10 +104,16 @@ def _checked(path: Path, raw: Any, most_voxels: int) -> Header:
         raise InputError(f"{path} is no image: its header says {n_dimensions} dimensions of {said}")
     dtype = raw.get_data_dtype()
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        raise InputError(f"{path} holds {_kind(dtype)} values; store it as integer or float (up to 64 bit)")
+        raise InputError(
+            f"{path} holds {_kind(dtype)} values (NIfTI datatype {int(fields['datatype'])}); store it as integer or "
+            "float (up to 64 bit)"
+        )
     offset = float(fields["vox_offset"])
-    if not 0 <= offset <= _MOST_OFFSET:
+    first = int(fields["sizeof_hdr"]) + 4
+    if offset and not first <= offset <= _MOST_OFFSET:
         raise InputError(f"{path} is no image: its header says that the data begin at byte {offset:g}")
+    if any(np.isinf(float(fields[name])) for name in ("scl_slope", "scl_inter")):
+        raise InputError(f"{path} scales its values by infinity; correct its header")
     slope, inter = raw.get_slope_inter()
     unit = int(fields["xyzt_units"]) & 0x38
     return Header(
@@ -117,7 +122,7 @@ def _checked(path: Path, raw: Any, most_voxels: int) -> Header:
         dtype=dtype,
         affine=np.asarray(raw.get_best_affine(), dtype=float),
         located=bool(int(fields["sform_code"]) or int(fields["qform_code"])),
-        offset=int(offset) or int(fields["sizeof_hdr"]) + 4,
+        offset=int(offset) or first,
         slope=1.0 if slope is None else float(slope),
         inter=0.0 if inter is None else float(inter),
         step=float(fields["pixdim"][4]),
@@ -126,13 +131,7 @@ def _checked(path: Path, raw: Any, most_voxels: int) -> Header:
 
 
 def _kind(dtype: np.dtype[Any]) -> str:
-    return "colour" if dtype.kind == "V" else dtype.name
-
-
-def capacity(path: Path) -> int:
-    """The most bytes that a file can hold, decompressed where it is gzipped."""
-    size = path.stat().st_size
-    return size * _MOST_DEFLATED if path.name.lower().endswith(".gz") else size
+    return "colour or other" if dtype.kind == "V" else dtype.name
 
 
 def read_volume(header: Header) -> npt.NDArray[Any]:

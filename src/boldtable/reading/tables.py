@@ -22,6 +22,7 @@ from boldtable.errors import InputError
 from boldtable.reading.bounded import TEXT_BYTES, read_text
 
 MISSING = ("n/a", "")  # what BIDS writes for a missing value, and what fMRIPrep before 1.1 did
+MOST_ROWS, MOST_CELLS = 1_000_000, 5_000_000
 _LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines would also split at characters that belong to a cell
 _PLAIN = re.compile(r"[0-9eE.+\-\t]*")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -55,6 +56,7 @@ def read_table(path: Path, separator: str, limit: int = TEXT_BYTES) -> TextTable
     hold a line break, and where columns share a name, have none, or are not separated by `separator`.
     """
     text = read_text(path, limit)
+    _refuse_vast(path, text, separator)
     found = [(number, line) for number, line in enumerate(_LINE_END.split(text), 1) if line.strip()]
     if not found:
         raise InputError(f"{path} is empty; it needs a line of column names")
@@ -64,9 +66,21 @@ def read_table(path: Path, separator: str, limit: int = TEXT_BYTES) -> TextTable
     for number, cells in rows:
         if len(cells) != len(names):
             raise InputError(f"{path}: {_ragged(number, cells, names, separator)}")
+        if cells == names and len(names) > 1:
+            raise InputError(f"{path}: line {number} repeats the names of the columns; remove it")
     while rows and not any(cell.strip() for cell in rows[-1][1]):  # spreadsheets write empty rows at the end
         rows.pop()
     return _named(TextTable(path, [name.strip() for name in names], [c for _, c in rows], [n for n, _ in rows]))
+
+
+def _refuse_vast(path: Path, text: str, separator: str) -> None:
+    """Refuse, before it is taken apart, a table whose cells would take more memory than anything here needs."""
+    n_rows = text.count("\n") + text.count("\r")
+    if n_rows > MOST_ROWS or n_rows + text.count(separator) > MOST_CELLS:
+        raise InputError(
+            f"{path} has more than {MOST_ROWS:,} rows or {MOST_CELLS:,} cells, more than is read of a text table; "
+            "shorten it, or save a table of people as Parquet"
+        )
 
 
 def _fields(path: Path, number: int, line: str, separator: str) -> list[str]:
@@ -134,13 +148,15 @@ def _counts(cells: Sequence[str]) -> bool:
     return any(cells == [str(number + first) for number in range(len(cells))] for first in (0, 1))
 
 
-def read_numbers(path: Path, separator: str = "\t") -> dict[str, npt.NDArray[np.float64]]:
+def read_numbers(path: Path, separator: str = "\t", n_rows: int | None = None) -> dict[str, npt.NDArray[np.float64]]:
     """Read a table of numbers: every column (row,) by name, ``n/a`` and empty cells as NaN.
 
     Raises `InputError` that names column, line and cell where a cell is neither a number (with a decimal point, and
-    within single precision) nor exactly ``n/a``, and where `read_table` does.
+    within single precision) nor exactly ``n/a``, where there are other than `n_rows` rows, and where `read_table` does.
     """
     table = read_table(path, separator)
+    if n_rows is not None and len(table.rows) != n_rows:
+        raise InputError(f"{path} has {len(table.rows)} rows, the run has {n_rows} volumes")
     return {name: _numbers(table, place) for place, name in enumerate(table.names)}
 
 

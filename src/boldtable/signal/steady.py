@@ -17,6 +17,8 @@ from boldtable.errors import RunError
 Mask = npt.NDArray[np.bool_]
 _FLAG = re.compile(r"non_steady_state_outlier[0-9]+")
 _FIRST = 50  # frames that the intensity test looks at, as nipype's does
+_START = 6  # frames in which the magnetisation settles, at any repetition time in use
+_GLARING = 7.0
 _THRESHOLD = 3.5  # modified z-score (Iglewicz and Hoaglin 1993)
 
 
@@ -43,16 +45,21 @@ def leading(marks: Mask) -> int:
 
 
 def bright_start(signal: npt.NDArray[np.floating]) -> int:
-    """Return how many frames at the start stand out in mean intensity, by the test with which fMRIPrep flags them.
+    """Return how many frames at the start are too bright to be in steady state.
 
-    The mean over the parcels of `signal` (frame, parcel) in each of the first 50 frames is compared with their median:
-    a frame stands out where 0.6745 × deviation ÷ median absolute deviation exceeds 3.5 (``is_outlier`` of nipype's
-    ``NonSteadyStateDetector``). Frames up to the first that does not are counted.
+    The mean over the parcels of `signal` (frame, parcel) in each of the first 50 frames is compared with their median
+    by 0.6745 × deviation ÷ median absolute deviation (``is_outlier`` of nipype's ``NonSteadyStateDetector``, by which
+    fMRIPrep flags). Counted are frames above 3.5 up to the first that is not, and all up to the last of the first six
+    that is above 7, for a run may begin with a frame like any other.
     """
     present = np.isfinite(signal).all(axis=0)
     if not present.any():
         return 0
     level = signal[:_FIRST, present].mean(axis=1, dtype=np.float64)
-    deviation = np.abs(level - np.median(level))
-    spread = float(np.median(deviation))
-    return leading(0.6745 * deviation > _THRESHOLD * spread) if spread > 0 else 0
+    deviation = level - np.median(level)
+    spread = float(np.median(np.abs(deviation)))
+    if spread == 0:
+        return 0
+    score = 0.6745 * deviation / spread
+    glaring = np.flatnonzero(score[:_START] > _GLARING)
+    return max(leading(score > _THRESHOLD), int(glaring[-1]) + 1 if glaring.size else 0)

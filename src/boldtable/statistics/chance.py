@@ -35,7 +35,8 @@ def dealt_out(metric: str, found: Outcomes, permutations: int, seed: int, sign: 
         draws.append(sign * statistic(metric, found, truth=truth))
     dealt = np.concatenate(draws)
     middle = float(np.nanmean(dealt))
-    better = int((middle + (dealt - middle) * found.stretch >= value - 1e-12).sum())
+    widened = middle + (dealt - middle) * found.stretch
+    better = int((np.maximum(widened, dealt) >= value - 1e-12).sum())  # ties count however the widening moves them
     return (better + 1) / (permutations + 1)
 
 

@@ -158,7 +158,8 @@ def permutation_test(
         else 0.0
     )
     widened = centre + (means - centre) * (max(1.0, corrected / spread) if spread > 0 else 1.0)
-    better = int((widened >= own - 1e-12).sum())
+    # Ties count however the widening moves them: a probe that says one class for all is at chance.
+    better = int((np.maximum(widened, means) >= own - 1e-12).sum())
     return (better + 1) / (permutations + 1)
 
 

@@ -32,3 +32,8 @@ def standardise(rows: list[Row]) -> Iterator[str]:
         if changed:
             written = ", ".join(f"'{value}' as {code} ({n})" for (value, code), n in sorted(changed.items()))
             yield f"{column} brought to BIDS's values: {written}"
+        values = Counter(str(row[column]) for row in rows if row.get(column) is not None)
+        others = {value: n for value, n in values.items() if value not in known.values()}
+        if others and len(others) < len(values):
+            listed = ", ".join(f"'{value}' ({n})" for value, n in sorted(others.items())[:5])
+            yield f"{column} holds other values beside BIDS's: {listed}; a task says with classes which are one"

@@ -64,7 +64,7 @@ def _people(settings: Collect, source: Path | None, early: list[Row] | None, fou
         match_people(settings, found, table, source)
     if settings.layout == "hdf5":
         add_labels(settings, table, found, described=source is not None)
-    return add_phenotypes(settings, add_sessions(settings, table, source))
+    return add_phenotypes(settings, add_sessions(settings, table, source, found))
 
 
 def _find(settings: Collect) -> list[Run]:

@@ -25,7 +25,7 @@ def _number(label: str) -> str:
 _RULES: dict[str, Callable[[str], str]] = {
     "exact": lambda label: label,
     "padding": _unpadded,
-    "alphanumeric": lambda label: re.sub(r"[^A-Za-z0-9]", "", label),
+    "alphanumeric": lambda label: re.sub(r"(?<![0-9])\.|\.(?![0-9])|[^A-Za-z0-9.]", "", label),  # 1.5 is not 15
     "number": _number,
 }
 
@@ -39,16 +39,17 @@ def canonical(identifier: str, rule: str) -> str:
     return _RULES[rule](bare(identifier, "sub-"))
 
 
-def remedy(unmatched: Iterable[str], spare: Iterable[str], rule: str) -> str | None:
+def remedy(known: Iterable[str], unmatched: Iterable[str], spare: Iterable[str], rule: str) -> str | None:
     """How identifiers that match nobody would match under a looser rule; None where no rule finds any of them.
 
-    `unmatched` are participants, `spare` identifiers of a table that mean nobody by `rule`.
+    `known` are all participants, `unmatched` those without a row, `spare` identifiers of a table that mean nobody by
+    `rule`. Only a rule that keeps all of `known` apart is proposed.
     """
-    names, written = sorted(set(unmatched)), sorted(set(spare))
+    everybody, names, written = set(known), set(unmatched), sorted(set(spare))
     for other in list(_RULES)[list(_RULES).index(rule) + 1 :]:
         with suppress(InputError):  # the rule would take two participants for one
-            match = matcher(names, other, "")
-            pairs = {name: label for label in written if (name := match(label)) is not None}
+            match = matcher(everybody, other, "")
+            pairs = {name: label for label in written if (name := match(label)) in names}
             if pairs:
                 example = min(pairs)
                 return (

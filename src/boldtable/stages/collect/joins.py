@@ -27,7 +27,7 @@ def match_people(settings: Collect, found: list[Run], table: list[Row], source: 
     known = {row["participant"] for row in table}
     names = {one.participant for one in found}
     without, spare = names - known, known - names
-    way = remedy(without, spare, settings.ids)
+    way = remedy(names, without, spare, settings.ids)
     if without == names:
         raise InputError(
             f"{source} has none of the participants found ({examples(names, 3)}; it has {examples(known, 3)}); "

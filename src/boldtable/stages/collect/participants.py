@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from boldtable import store
 from boldtable.errors import InputError, nearest
+from boldtable.progress import say
 from boldtable.stages.collect.files import bare, examples
 from boldtable.stages.collect.ids import matcher
 from boldtable.stages.collect.settings import Collect
@@ -33,12 +35,12 @@ Row = dict[str, Any]
 def find_participants(settings: Collect) -> Path | None:
     """The participants.tsv of the settings, else in the derivatives, else in the nearest of two folders above."""
     if settings.participants is not None:
-        if not settings.participants.is_file():
+        if not os.path.lexists(settings.participants):
             raise InputError(f"participants file not found: {settings.participants}; correct 'participants'")
         return settings.participants
     folder = settings.derivatives.resolve()
     for candidate in [folder, *folder.parents[:_LEVELS_ABOVE]]:
-        if (candidate / _NAME).is_file():
+        if os.path.lexists(candidate / _NAME):  # a link that leads nowhere, or a pipe, is told when it is read
             return candidate / _NAME
     return None
 
@@ -146,4 +148,7 @@ def _standard(settings: Collect, path: Path, columns: Columns) -> dict[str, str]
             raise InputError(f"{setting}: {path} has no column '{wanted}'{nearest(wanted, columns)}")
         elif name in columns:
             found[name] = name
+        elif len(alike := [column for column in columns if column.lower() in (wanted, name)]) == 1:
+            say(f"collect: {path}: column '{alike[0]}' is taken as {name}")
+            found[name] = alike[0]
     return found

@@ -94,15 +94,15 @@ def _check_people(
     known = [(key, label) for *key, label in zip(participants, sessions, labels, strict=True) if key[0] is not None]
     refuse_duplicates(one.table, [(str(key[0]), key[1]) for key, _ in known], [label for _, label in known])
     without = people - {str(key[0]) for key, _ in known}
-    _refuse_half(one, without, strangers)
+    _refuse_half(one, people, without, strangers)
     say(f"collect: {one.table}: {len(people) - len(without)} of {len(people)} participants have a row")
     if strangers:
         say(f"collect: {one.table}: {len(strangers)} row(s) not of this dataset, left out: {examples(strangers)}")
 
 
-def _refuse_half(one: Phenotypes, without: set[str], strangers: list[str]) -> None:
+def _refuse_half(one: Phenotypes, people: set[str], without: set[str], strangers: list[str]) -> None:
     """Raise `InputError` where participants without a row would have one by a looser rule than the one by default."""
-    way = remedy(without, strangers, one.ids) if "ids" not in one.model_fields_set else None
+    way = remedy(people, without, strangers, one.ids) if "ids" not in one.model_fields_set else None
     if way:
         raise InputError(f"{one.table} has no row of {len(without)} participants ({examples(without, 3)}), but {way}")
 

@@ -21,6 +21,8 @@ from boldtable.stages.collect.files import examples
 _MISSING = ("n/a", "N/A", "", "NA", "NaN", "nan")  # BIDS writes n/a; the others come from R and pandas
 _SEPARATORS = {".tsv": "\t", ".csv": ","}
 _AGE = re.compile(r"([0-9]+(?:\.[0-9]*)?)\s*\+?")  # 89+ : BIDS's way to write ages that could identify somebody
+_WHOLE = re.compile(r"[0-9]+\.0")
+_OLDEST = 120.0  # years
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")  # fits 64 bits
 _DIGITS = re.compile(r"[0-9]{19,}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -112,10 +114,11 @@ def _plain(value: Any) -> Any:
 
 
 def as_label(value: Any) -> str:
-    """An identifier as text; 12.0, which is how tables with gaps write whole numbers, is ``12``."""
+    """An identifier as text; 12.0, which is how tables with gaps write whole numbers, is ``12``, as a text too."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value)
+    text = str(value)
+    return text.removesuffix(".0") if _WHOLE.fullmatch(text) else text
 
 
 def as_text(values: Sequence[Any]) -> list[str | None]:
@@ -127,7 +130,7 @@ def as_numbers(values: Sequence[Any]) -> list[Any]:
     """Integers or floats where every text is one, else the values as given (also identifiers of many digits)."""
     given = [value for value in values if value is not None]
     if not all(isinstance(value, str) for value in given):
-        return _one_kind(values)
+        return one_kind(values)
     if all(_INTEGER.fullmatch(value) for value in given):
         return [None if value is None else int(value) for value in values]
     if all(_NUMBER.fullmatch(value) for value in given) and not any(_DIGITS.fullmatch(value) for value in given):
@@ -135,7 +138,7 @@ def as_numbers(values: Sequence[Any]) -> list[Any]:
     return list(values)
 
 
-def _one_kind(values: Sequence[Any]) -> list[Any]:
+def one_kind(values: Sequence[Any]) -> list[Any]:
     """Values that one column of a table can hold: of several kinds, whole numbers become floats, others text."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) == 1:
@@ -151,11 +154,12 @@ def as_ages(path: Path, participants: Sequence[str], values: Sequence[Any]) -> l
     odd = []
     for participant, value in zip(participants, values, strict=True):
         match = _AGE.fullmatch(str(value)) if value is not None else None
-        ages.append(float(match.group(1)) if match else None)
-        if value is not None and match is None:
+        age = float(match.group(1)) if match else None
+        ages.append(age if age is not None and age <= _OLDEST else None)
+        if value is not None and ages[-1] is None:
             odd.append(f"'{value}' of {participant}")
     if odd:
-        say(f"collect: {path}: {len(odd)} ages are no numbers and taken as missing: {examples(odd, 3)}")
+        say(f"collect: {path}: {len(odd)} ages are no years of a life and taken as missing: {examples(odd, 3)}")
     return ages
 
 

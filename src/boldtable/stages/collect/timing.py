@@ -59,37 +59,49 @@ def _header(derivatives: Path, run: Run) -> tuple[int, tuple[float, ...]]:
 
 
 def stated_tr(derivatives: Path, run: Run) -> float | None:
-    """RepetitionTime (s) of the nearest sidecar that has one (BIDS inheritance)."""
-    for path, content in _sidecars(derivatives, run):
-        if content.get("VolumeTiming") is not None:
-            return _even_tr(path, content["VolumeTiming"], run.n_frames)
-        stated = content.get("RepetitionTime")
-        if stated is None:
-            continue
-        if isinstance(stated, bool) or not isinstance(stated, int | float) or not 0 < stated < _MOST:
-            raise RunError(f"no repetition time: RepetitionTime is {shorten(repr(stated))} in {path}")
-        return float(stated)
-    return None
+    """Repetition time (s) that the sidecars say: RepetitionTime, or the step of an evenly spaced VolumeTiming.
+
+    Of each, the nearest sidecar that has it counts (BIDS inheritance). Raises `RunError` where the two disagree.
+    """
+    found = _in_force(derivatives, run)
+    step = _even_tr(*found["VolumeTiming"], run.n_frames) if "VolumeTiming" in found else None
+    if "RepetitionTime" not in found:
+        return step
+    path, stated = found["RepetitionTime"]
+    if isinstance(stated, bool) or not isinstance(stated, int | float) or not 0 < stated < _MOST:
+        raise RunError(f"no repetition time: RepetitionTime is {shorten(repr(stated))} in {path}")
+    if step is not None and abs(step - stated) > _TOLERANCE * stated:
+        raise RunError(f"repetition time disagrees: RepetitionTime {stated:g} s in {path}, VolumeTiming {step:g} s")
+    return float(stated)
 
 
 def refuse_uneven(derivatives: Path, run: Run) -> None:
     """Raise `RunError` where the sidecars in force say that the frames are not evenly spaced."""
+    found = _in_force(derivatives, run)
+    if "VolumeTiming" in found:
+        _even_tr(*found["VolumeTiming"], run.n_frames)
+
+
+def _in_force(derivatives: Path, run: Run) -> dict[str, tuple[str, Any]]:
+    """What the sidecars say of timing: key to the path of the nearest sidecar that has it, and its value."""
+    found: dict[str, tuple[str, Any]] = {}
     for path, content in _sidecars(derivatives, run):
-        if content.get("VolumeTiming") is not None:
-            _even_tr(path, content["VolumeTiming"], run.n_frames)
-        if content.keys() & {"VolumeTiming", "RepetitionTime"}:
-            return
+        for key in ("RepetitionTime", "VolumeTiming"):
+            if content.get(key) is not None:
+                found.setdefault(key, (path, content[key]))
+    return found
 
 
 def _sidecars(derivatives: Path, run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The sidecars of a run that hold metadata, nearest first: path and content."""
+    """The sidecars of a run, nearest first: path and content."""
     for path in run.sidecars:
         try:
             content = read_json(derivatives / path, finite=False)
         except (OSError, InputError) as error:
             raise RunError(f"cannot read the sidecar {path}: {_one_line(error, derivatives)}") from None
-        if isinstance(content, dict):
-            yield path, content
+        if not isinstance(content, dict):
+            raise RunError(f"the sidecar {path} holds no metadata but {type(content).__name__}; restore it")
+        yield path, content
 
 
 def _even_tr(path: str, timing: Any, n_frames: int | None) -> float:

@@ -30,6 +30,7 @@ from boldtable.stages.collect.tree import (
 )
 
 _ATLAS = ("seg", "atlas")
+_FULL = 0.8
 _JOINED = ("run", "dir")  # what XCP-D concatenates over
 
 
@@ -49,8 +50,9 @@ def index_xcpd(derivatives: Path) -> list[Run]:
 def leave_out_joined(runs: list[Run]) -> list[Run]:
     """Leave out the runs that are there a second time, concatenated as ``--combine-runs`` writes them.
 
-    A file without run- (or dir-) is the runs of the same name in one where it has as many frames as they have together;
-    then it stays as a row that says so. Where the frames do not tell, both stay, and a line says it.
+    A file without run- (or dir-) is the runs of the same name in one where it has as many frames as they have together,
+    or a little less (censoring is decided anew over all runs); then it stays as a row that says so. Where the frames do
+    not tell, both stay, and a line says it.
     """
     groups: dict[frozenset[tuple[str, str]], list[Run]] = defaultdict(list)
     for run in runs:
@@ -67,7 +69,10 @@ def _judge(whole: Run, parts: list[Run]) -> None:
     if not parts:
         return
     there = examples((str(part.bold) for part in parts), 2)
-    if whole.n_frames == sum(part.n_frames or 0 for part in parts):
+    lengths = [part.n_frames or 0 for part in parts]
+    if max(lengths) * (len(parts) > 1) < (whole.n_frames or 0) <= sum(lengths) and _FULL * sum(lengths) <= (
+        whole.n_frames or 0
+    ):
         whole.leave_out(f"it holds {there} in one: the single runs are taken")
     else:
         say(f"collect: {whole.bold} stands beside {there} and is not these in one: all are taken")

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from isal import igzip, igzip_lib
 
 from boldtable.errors import InputError, RunError
-from boldtable.reading.nifti import Header, capacity, read_header
+from boldtable.reading.bounded import capacity
+from boldtable.reading.nifti import Header, read_header
 
 _CHUNK_BYTES = 2_000_000  # about one 2 mm volume: small enough to stay in the processor's cache
 _SMALL_BYTES = 4096

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def read_confounds(path: Path, n_frames: int) -> dict[str, npt.NDArray[np.float3
     are left out, and a recipe that wants them says so.
     """
     try:
-        columns = read_numbers(path)
+        columns = read_numbers(path, n_rows=n_frames)
     except FileNotFoundError:
         raise PassingError(f"confounds file {path.name} is missing; restore it or run collect again") from None
     except PermissionError:
@@ -41,9 +42,6 @@ def read_confounds(path: Path, n_frames: int) -> dict[str, npt.NDArray[np.float3
         raise RunError(f"confounds file {str(error).replace(str(path), path.name)}") from None
     except OSError as error:
         raise RunError(f"confounds file {path.name} cannot be read: {error.strerror or error}") from None
-    n_rows = len(next(iter(columns.values())))
-    if n_rows != n_frames:
-        raise RunError(f"confounds file {path.name} has {n_rows} rows, the run has {n_frames} volumes")
     gone = _other_masks(path, list(columns))
     kept = [name for name in columns if not name.startswith(LEFT_OUT) and name not in gone]
     return {name: columns[name].astype(np.float32) for name in kept}
@@ -53,7 +51,7 @@ def _other_masks(path: Path, names: list[str]) -> set[str]:
     """The a_comp_cor columns that are not known to be retained components of the combined mask."""
     components = [name for name in names if _ANATOMICAL.match(name)]
     sidecar = path.with_suffix(".json")
-    if components and sidecar.is_file():
+    if components and os.path.lexists(sidecar):  # a link that leads nowhere is said, not passed over
         about = _metadata(sidecar)
         if any(name in about for name in components):
             return {name for name in components if not _combined(about.get(name))}
@@ -64,6 +62,8 @@ def _other_masks(path: Path, names: list[str]) -> set[str]:
 def _metadata(sidecar: Path) -> dict[str, Any]:
     try:
         content = read_json(sidecar, finite=False)
+    except FileNotFoundError:
+        raise PassingError(f"confounds metadata {sidecar.name} is a link to a file that is gone; fetch it") from None
     except PermissionError:
         raise PassingError(f"confounds metadata {sidecar.name} cannot be read: permission denied") from None
     except InputError as error:

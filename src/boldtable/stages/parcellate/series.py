@@ -24,6 +24,8 @@ from boldtable.stages.parcellate.bold import PassingError
 
 _SEPARATOR = {".txt": r"\s+", ".1d": r"\s+", ".tsv": "\t", ".csv": ","}
 _MISSING = ("", "n/a", "nan", "na")
+_TEXT_BYTES = 100_000_000  # 1,200 frames of 1,000 parcels take a fifth of it
+_MOST_LINES = 200_000
 _COUNTED = 8  # columns from which on a line 0, 1, 2, ... is taken for a header and not for a frame
 _RECORDING = re.compile(r"(.+)#([0-9]+)")  # as collect names a recording of an HDF5 file
 _HDF5_ORDER = ("schaefer400", "tian3", "buckner7")  # how the authors of Semantoks put their atlases together
@@ -106,7 +108,7 @@ def _load(path: Path, orientation: str) -> tuple[Values, list[str] | None]:
         if kind == ".npy":
             return read_npy(path), None
         if kind in _SEPARATOR:
-            return _text_table(read_text(path, SERIES_BYTES), _SEPARATOR[kind], orientation)
+            return _text_table(read_text(path, _TEXT_BYTES), _SEPARATOR[kind], orientation)
     except FileNotFoundError:
         gone = "a link to a file that is gone" if path.is_symlink() else "missing"
         raise RunError(f"{path.name} is {gone}; restore it or leave the run out") from None
@@ -121,6 +123,8 @@ def _load(path: Path, orientation: str) -> tuple[Values, list[str] | None]:
 
 def _text_table(text: str, separator: str, orientation: str) -> tuple[Values, list[str] | None]:
     """Parse a table of numbers with the names it may have; lines that start with ``#`` are comments."""
+    if text.count("\n") > _MOST_LINES:
+        raise ValueError(f"it has more than {_MOST_LINES} lines")
     lines = [line.strip(" ") for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         raise ValueError("the file has no rows")

@@ -128,7 +128,8 @@ def _mask(path: Path, bold: Bold) -> npt.NDArray[np.bool_]:
     shape = found.shape[:3] if found.shape[3:] in ((), (1,)) else found.shape
     if shape != bold.shape or not np.allclose(found.affine, bold.affine, atol=1e-3):
         raise RunError(
-            f"brain mask {path.name} is on another grid {shape} than the run {bold.shape}; shape and affine must agree"
+            f"brain mask {path.name} is on another grid than the run: shape {shape} and {bold.shape}, first voxel at "
+            f"{_origin(found.affine)} and {_origin(bold.affine)} mm; both must agree"
         )
     try:
         values = read_volume(found)
@@ -138,6 +139,10 @@ def _mask(path: Path, bold: Bold) -> npt.NDArray[np.bool_]:
     if not mask.any():
         raise RunError(f"brain mask {path.name} is empty")
     return mask
+
+
+def _origin(affine: npt.NDArray[np.float64]) -> str:
+    return ", ".join(f"{value:.4g}" for value in affine[:3, 3])
 
 
 def _parcels(settings: Parcellate, table: AtlasTable, reader: Reader, root: Path, row: Row) -> Row:

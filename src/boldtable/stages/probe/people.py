@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +44,17 @@ def of_task(settings: Probe, task: str, participants: Sequence[Path], runs: pd.D
         people = _levels(settings, people)
     except InputError as error:
         raise InputError(f"task '{task}': {error}") from None
+    say(f"{task}: {_spread(settings, people)}")
     return people
+
+
+def _spread(settings: Probe, people: pd.DataFrame) -> str:
+    """The classes with their counts, or the range of a number: a slip in a code shows here."""
+    if settings.kind == "classification":
+        counts = people["target"].value_counts().sort_index()
+        return f"{settings.target}: " + splits.listed((f"{name} {n}" for name, n in counts.items()), limit=12)
+    numbers = people["target"].astype(float)
+    return f"{settings.target} from {numbers.min():g} to {numbers.max():g}, median {numbers.median():g}"
 
 
 def _of_dataset(settings: Probe, task: str, path: Path, runs: pd.DataFrame, dataset: str) -> pd.DataFrame:
@@ -156,7 +167,7 @@ def _refuse_spellings(settings: Probe, texts: pd.Series) -> None:
     """Refuse classes that differ only in case or blanks: they are one class written in several ways."""
     spellings: dict[str, list[str]] = {}
     for text in sorted(set(texts), key=natural):
-        spellings.setdefault("".join(text.split()).casefold(), []).append(text)
+        spellings.setdefault(_spelling(text), []).append(text)
     for alike in spellings.values():
         if len(alike) > 1:
             counts = splits.listed(f"'{text}' {int((texts == text).sum())}" for text in alike)
@@ -164,6 +175,12 @@ def _refuse_spellings(settings: Probe, texts: pd.Series) -> None:
                 f"column '{settings.target}' writes one class in several ways ({counts}); correct the table, or say "
                 "with classes which values are one class"
             )
+
+
+def _spelling(text: str) -> str:
+    """What is left of a class without case, blanks, and the several ways to write one letter or one dash."""
+    letters = "".join(unicodedata.normalize("NFKC", text).split()).casefold()
+    return "".join("-" if unicodedata.category(letter) == "Pd" else letter for letter in letters)
 
 
 def _numeric(settings: Probe, people: pd.DataFrame) -> pd.DataFrame:

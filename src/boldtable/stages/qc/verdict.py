@@ -94,11 +94,12 @@ def _unsteady(before: Row, after: Row) -> Iterator[str]:
         return
     if n_flagged > n_dropped:
         yield f"{n_flagged} frame(s) flagged as non-steady-state, {n_dropped} dropped; set dummy_frames: auto in clean"
-    n_bright = 0 if n_flagged or n_dropped else steady.bright_start(signal)
-    if n_bright:
+    n_bright = steady.bright_start(signal[n_dropped:])
+    if n_bright and n_dropped + n_bright > n_flagged:
+        left = f" that are left after dropping {n_dropped}" if n_dropped else ""
         yield (
-            f"the first {n_bright} frame(s) stand out in intensity and are not flagged as non-steady-state; if they "
-            f"are not, set dummy_frames: {n_bright} in clean"
+            f"the first {n_bright} frame(s){left} stand out in intensity and are not flagged as non-steady-state; if "
+            f"they are not steady, set dummy_frames: {n_dropped + n_bright} in clean"
         )
 
 
