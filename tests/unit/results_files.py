@@ -67,7 +67,15 @@ class Study:
         clean = rng.normal(size=(N_CLEAN, 6)).astype(np.float32)
         marked = np.arange(N_CLEAN) == 19
         self.tensors.append(
-            {**keys, **whole, "tr_s": 2.0, "n_frames": N_CLEAN, "signal": clean, "interpolated": marked}
+            {
+                **keys,
+                **whole,
+                "tr_s": 2.0,
+                "n_frames": N_CLEAN,
+                "n_dummy_frames": 2,
+                "signal": clean,
+                "interpolated": marked,
+            }
         )
 
     def write(self) -> Path:

@@ -90,13 +90,13 @@ class TestSeries:
 
 
 def test_steps_that_a_recipe_leaves_out_are_not_named() -> None:
-    steps = list(operations({"confounds": "none", "tr_s": None, "normalise": "none", "high_hz": None}, 2.0, None))
+    steps = list(operations({"confounds": "none", "tr_s": None, "normalise": "none", "high_hz": None}, 2.0, None, 0))
     assert [step.split()[0] for step in steps] == ["average", "linear"]
 
 
 def test_steps_name_what_the_recipe_chose() -> None:
     recipe = {"confounds": "aCompCor", "components": 5, "normalise": "population", "population": ["a", "b"]}
-    *_, regressed, normalised = operations({**recipe, "dvars": 1.5, "min_segment_frames": 5}, 2.0, 0.5)
+    *_, regressed, normalised = operations({**recipe, "dvars": 1.5, "min_segment_frames": 5}, 2.0, 0.5, None)
     assert "aCompCor, at most 5 components" in regressed
     assert "the runs of a, b" in normalised
 

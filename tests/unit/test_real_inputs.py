@@ -15,7 +15,7 @@ import pytest
 from parcellate_files import little_labels, paint, planted, write_nifti
 
 from boldtable import store
-from boldtable.errors import InputError
+from boldtable.errors import InputError, RunError
 from boldtable.models.connectome import edges
 from boldtable.signal import steady
 from boldtable.stages import collect
@@ -443,3 +443,115 @@ def test_links_to_themselves_and_names_that_are_no_text_cost_nothing_else(
     assert list(runs["participant"] + runs["task"]) == ["01rest", "02a", "02rest"]
     assert list(runs["status"]) == ["found", "excluded", "found"]
     assert "are not UTF-8 and left out" in capsys.readouterr().err
+
+
+# What a sceptical reader found beyond the cases
+
+
+def test_a_header_whose_data_begin_inside_it_is_refused(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "b.nii", paint(little_labels(), planted()), dtype="<i2")
+    content = bytearray(path.read_bytes())
+    content[108:112] = np.array([100], "<f4").tobytes()
+    path.write_bytes(bytes(content))
+    with pytest.raises(RunError, match="data begin at byte 100"):
+        open_bold(path)
+
+
+def test_a_long_confounds_file_is_refused_before_it_is_taken_apart(tmp_path: Path) -> None:
+    (tmp_path / "c.tsv").write_bytes(b"trans_x\n" + b"1\n" * 5_000_000)
+    start = time.monotonic()
+    with pytest.raises(RunError, match="more than 1,000,000 rows"):
+        read_confounds(tmp_path / "c.tsv", 100)
+    assert time.monotonic() - start < 10
+
+
+def test_whole_numbers_with_a_point_are_ids(tmp_path: Path) -> None:
+    Tree(frames=200).write(tmp_path / "derivatives", [str(n) for n in (1, 2, 10, 20)])
+    people(tmp_path, "participant_id\tage\n1.0\t21\n2.0\t22\n10.0\t30\n20.0\t40\n")
+    _, participants = run(tmp_path)
+    assert dict(zip(participants["participant"], participants["age_years"], strict=True)) == {
+        "1": 21.0, "2": 22.0, "10": 30.0, "20": 40.0,
+    }  # fmt: skip
+
+
+def test_no_rule_is_proposed_that_would_take_two_people_for_one(tmp_path: Path) -> None:
+    Tree(frames=200).write(tmp_path / "derivatives", ["A1", "A2", "B1", "B2"])
+    people(tmp_path, "participant_id\nX1\nA2\nB1\nB2\n")
+    runs, _ = run(tmp_path)
+    assert runs["reason"].notna().tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "device"])
+@pytest.mark.parametrize("name", ["participants.tsv", "sub-01/sub-01_sessions.tsv"])
+def test_a_table_that_cannot_be_read_is_told_and_not_passed_over(tmp_path: Path, kind: str, name: str) -> None:
+    path = Tree(frames=200).write(tmp_path / "derivatives", ["01"]) / name
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("nowhere" if kind == "link" else "/dev/zero")
+    with pytest.raises(InputError, match=path.name):
+        run(tmp_path)
+
+
+def test_confounds_metadata_that_leads_nowhere_costs_the_run(tmp_path: Path) -> None:
+    (tmp_path / "c.tsv").write_text("a_comp_cor_00\n" + "1\n" * 5)
+    (tmp_path / "c.json").symlink_to("nowhere")
+    with pytest.raises(RunError, match="link to a file that is gone"):
+        read_confounds(tmp_path / "c.tsv", 5)
+
+
+def test_sessions_that_are_not_those_of_the_runs_are_refused(tmp_path: Path) -> None:
+    derivatives = Tree(frames=200, sessions=["01"]).write(tmp_path / "derivatives", ["01"])
+    people(tmp_path, "participant_id\tscore\n01\t20\n")
+    table = derivatives / "sub-01/sub-01_sessions.tsv"
+    table.write_text("session_id\tage\nses-baseline\t30\n")
+    with pytest.raises(InputError, match=r"know none of the sessions of the runs \(01; they have baseline\)"):
+        run(tmp_path)
+    table.write_text("participant_id\tsession_id\tage\nsub-02\tses-01\t30\n")
+    with pytest.raises(InputError, match="has rows of participant 02"):
+        run(tmp_path)
+    table.write_text("session_id\tscore\nses-01\tbad\n")  # a word where participants.tsv has numbers
+    _, participants = run(tmp_path)
+    assert participants["score"].tolist() == ["bad"]
+
+
+def test_timing_is_inherited_key_by_key(tmp_path: Path) -> None:
+    folder = Tree(frames=200).write(tmp_path / "derivatives", ["01"])
+    above = folder / "task-rest_desc-preproc_bold.json"
+    above.write_text(json.dumps({"VolumeTiming": [2.0 * n + 8 * (n // 5) for n in range(200)]}))
+    assert "not evenly spaced" in run(tmp_path)[0]["reason"].iloc[0]
+    above.write_text(json.dumps({"VolumeTiming": [3.0 * n for n in range(200)]}))
+    assert "RepetitionTime 2 s" in run(tmp_path)[0]["reason"].iloc[0]
+    above.write_text("[1, 2]")
+    assert "holds no metadata but list" in run(tmp_path)[0]["reason"].iloc[0]
+
+
+def test_a_bright_start_beyond_the_flags_is_noted() -> None:
+    row = bright(60, 25, 10)
+    for frame in (1, 2):
+        del row["confounds"][f"non_steady_state_outlier{frame:02d}"]
+    tensor = clean_row(Clean(atlas="a"), row)
+    assert tensor["n_dummy_frames"] == 1
+    assert "set dummy_frames: 3 in clean" in judged(row, tensor)["reasons"]
+    late = bright(0, 40, flags=False)  # the first frame like any other
+    assert steady.bright_start(late["signal"]) == 2
+
+
+def test_capitals_ages_and_codes_of_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Tree(frames=200).write(tmp_path / "derivatives", ["01", "02", "03"])
+    people(tmp_path, "participant_id\tAge\tSex\n01\t30\tM\n02\t993\tF\n03\t40\t1\n")
+    _, participants = run(tmp_path)
+    assert participants["age_years"].tolist() == [30.0, None, 40.0]
+    said = capsys.readouterr().err
+    assert "column 'Age' is taken as age_years" in said
+    assert "1 ages are no years of a life and taken as missing: '993' of 02" in said
+    assert "sex holds other values beside BIDS's: '1' (1)" in said
+    people(tmp_path, "participant_id\tage\nparticipant_id\tage\n01\t30\n")
+    with pytest.raises(InputError, match="line 2 repeats the names of the columns"):
+        run(tmp_path)
+
+
+def test_motion_below_zero_costs_the_run() -> None:
+    row = bright()
+    row["confounds"]["framewise_displacement"][9] = -0.1
+    assert "framewise_displacement is negative at frame 9" in clean_row(Clean(atlas="a"), row)["reason"]

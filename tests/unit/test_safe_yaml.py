@@ -90,10 +90,12 @@ def test_a_settings_file_is_a_regular_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "zero.yaml").symlink_to("/dev/zero")
     for name in ("pipe.yaml", "zero.yaml"):
-        with pytest.raises(InputError, match=rf"cannot read settings from .*{name}: is no regular file"):
+        with pytest.raises(
+            InputError, match=rf"cannot read settings from .*{name} is a (named pipe|device)"
+        ):
             read_yaml(str(tmp_path / name))
     (tmp_path / "long.yaml").write_bytes(b"#" * 1_000_001)
-    with pytest.raises(InputError, match="more than the 1000000"):
+    with pytest.raises(InputError, match="more than 1 MB"):
         read_yaml(str(tmp_path / "long.yaml"))
 
 
@@ -106,9 +108,9 @@ def test_a_settings_file_is_a_regular_file(tmp_path):
         (b'{"a": 1, "a": 2}', "key 'a' comes twice"),
         (b'{"a": NaN}', "NaN is no number"),
         (b'{"a": 1e999}', "too large"),
-        (b"9" * 5000, "no JSON that can be read"),
-        (b"{", "no JSON that can be read"),
-        (b" " * 2001, "more than the 2000"),
+        (b"9" * 5000, "not JSON that can be read"),
+        (b"{", "not JSON that can be read"),
+        (b" " * 2001, "more than 0.002 MB"),
     ],
 )
 def test_json_from_outside(tmp_path, content, words):

@@ -155,3 +155,17 @@ def test_mean_ranks_against_scipy() -> None:
     gap[0, 2] = math.nan
     assert statistics.mean_ranks(gap) == pytest.approx(stats.rankdata(-values[1:], axis=1).mean(axis=0))
     assert np.isnan(statistics.mean_ranks(np.full((2, 3), math.nan))).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("said", [0, 1])
+def test_a_probe_that_says_one_class_for_all_is_at_chance(seed: int, said: int) -> None:
+    """All ties count: noise of the permutations must not lift them to one side."""
+    rng = np.random.default_rng(seed)
+    target = np.repeat([0, 1], 20)
+    person = np.concatenate([
+        np.concatenate([rng.choice(20, 5, replace=False), 20 + rng.choice(20, 5, replace=False)]) for _ in range(10)
+    ])  # fmt: skip
+    split = np.repeat(np.arange(10), 10)
+    found = statistics.Predictions(target, person, split, np.full(100, said), 2)
+    assert statistics.permutation_test(found, 999, 30, 10, seed) > 0.4

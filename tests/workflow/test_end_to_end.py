@@ -25,7 +25,8 @@ def small_study(folder: Path) -> dict:
     config = yaml.safe_load((ROOT / "config/demo/config.yaml").read_text())
     tasks = {name: {**task, "splits": 3} for name, task in config["probe"].items() if name == "aurora-diagnosis"}
     config["pretrain"]["semantoks"] |= {"epochs": 2}
-    return {**config, "probe": tasks, "report": {"demo": {**config["report"]["demo"], "tasks": list(tasks)}}}
+    table = {**config["report"]["demo"], "tasks": list(tasks), "controls": []}
+    return {**config, "probe": tasks, "report": {"demo": table}}
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:

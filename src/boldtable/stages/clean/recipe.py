@@ -167,7 +167,7 @@ def _check_trace(name: str, trace: npt.NDArray[np.float32]) -> None:
     if len(unknown) == len(trace):
         raise RunError(f"confound {name} is n/a in every frame, so that it censors nothing; set its limit to null")
     if (trace[np.isfinite(trace)] < 0).any():
-        raise RunError(f"confound {name} is negative at frame {int(np.argmin(trace))} after the dummies; correct it")
+        raise RunError(f"confound {name} is negative at frame {int(np.nanargmin(trace))} after the dummies; correct it")
     if len(unknown) and unknown[-1] > 0:
         raise RunError(f"confound {name} is n/a at frame {unknown[-1]} after the dummies; set its limit to null")
 

@@ -37,11 +37,12 @@ class Fitted:
     unseen: tuple[str, ...] = ()
 
 
-def goodness(measure: str, y: Floats | Ints, output: Array) -> float:
+def goodness(measure: str, y: Floats | Ints, output: Array, spread: float = 1.0) -> float:
     """How good an output is, larger is better: minus infinity of what diverged, NaN where it cannot be told.
 
     `measure` is auroc (of several classes the mean of one against the rest), log_loss or balanced_accuracy of class
-    numbers `y` and probabilities (participant, class), or r2 or mae of numbers.
+    numbers `y` and probabilities (participant, class), or r2 (errors in units of the variance `spread` of all that may
+    be seen) or mae of numbers.
     """
     if not np.isfinite(output).all():
         return -np.inf
@@ -53,8 +54,7 @@ def goodness(measure: str, y: Floats | Ints, output: Array) -> float:
         own = output[np.arange(len(y)), y.astype(np.int64)]
         return float(np.log(np.maximum(own, _SMALLEST_SHARE)).mean())
     if measure == "r2":
-        spread = float(((y - y.mean()) ** 2).sum())
-        return 1 - float(((output - y) ** 2).sum()) / spread if spread > 0 else np.nan
+        return 1 - float(((output - y) ** 2).mean()) / spread
     return -float(np.abs(output - y).mean())
 
 
@@ -73,8 +73,13 @@ def _auroc(y: Ints, output: Array) -> float:
 
 def on_validation(measure: str, outputs: Outputs, y: Floats | Ints, train: Ints, val: Ints) -> Fitted:
     """The first of the best values on the participants `val`, fitted on `train`."""
-    fits = [Fitted(value, goodness(measure, y[val], output[val]), output) for value, output in outputs(train)]
-    best = max(fits, key=lambda fit: -np.inf if np.isnan(fit.validation) else fit.validation)
+    spread = _variance(y[np.concatenate([train, val])])
+    found = list(outputs(train))
+    good = [goodness(measure, y[val], output[val], spread) for _, output in found]
+    if np.isnan(good).all():  # one class alone is validated on
+        good = [goodness("log_loss", y[val], output[val]) for _, output in found]
+    fits = [Fitted(value, number, output) for (value, output), number in zip(found, good, strict=True)]
+    best = max(fits, key=lambda fit: fit.validation)
     return replace(best, edge=_edge([fit.chosen for fit in fits], np.array([fit.validation for fit in fits])))
 
 
@@ -93,21 +98,31 @@ def nested(measure: str, outputs: Outputs, part: Part, seen: Ints, folds: int) -
         raise InputError("all participants to train on are of one family: nothing can be chosen; set inner_folds: null")
     strata = y[seen] if part.n_classes else _quantiles(y[seen], min(folds, len(seen) // folds))
     cut = StratifiedGroupKFold(folds, shuffle=True, random_state=part.seed)
+    spread = _variance(y[seen])
     values: list[float] = []
-    found, sizes = [], []
+    found, others, sizes = [], [], []
     for inside, outside in cut.split(seen, strata, blocks):
         if part.n_classes and len(np.unique(y[seen[inside]])) < 2:
             continue
-        good = [(v, goodness(measure, y[seen[outside]], o[seen[outside]])) for v, o in outputs(seen[inside])]
+        own = seen[outside]
+        good = [(value, output[own]) for value, output in outputs(seen[inside])]
         values = [value for value, _ in good]
-        found.append([number for _, number in good])
+        found.append([goodness(measure, y[own], output, spread) for _, output in good])
+        others.append([goodness("log_loss", y[own], output) if part.n_classes else np.nan for _, output in good])
         sizes.append(len(outside))
     means = _weighted(np.array(found), np.array(sizes))
+    if np.isnan(means).all():  # every fold holds one class alone
+        means = _weighted(np.array(others), np.array(sizes))
     if np.isnan(means).all():
-        raise InputError("no inner fold holds two classes, so that nothing can be chosen; set inner_folds: null")
+        raise InputError("no inner folds leave two classes to train on; set inner_folds: null")
     chosen = values[int(np.nanargmax(means))]
     output = next(output for value, output in outputs(seen) if value == chosen)
     return Fitted(chosen, float(np.nanmax(means)), output, _edge(values, means))
+
+
+def _variance(y: Floats | Ints) -> float:
+    """The variance of a target over all that may be seen; 1 where it does not vary."""
+    return float(np.var(y)) or 1.0
 
 
 def _quantiles(y: Floats | Ints, n: int) -> Ints:
