@@ -22,7 +22,7 @@ demo-models: $(INSTALLED)  ## the demo's extended table: every model in its tiny
 	@boldtable demo demo --models
 
 test: $(VALIDATOR) lint  ## linters and fast tests
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n auto  # a process per core: threads would wait for each other
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n auto --dist worksteal  # a process per core: threads would wait for each other
 
 test-slow: $(VALIDATOR)  ## tests that take minutes, or that need real data beside the repository
 	pytest -m slow -v

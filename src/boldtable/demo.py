@@ -16,7 +16,6 @@ from rich.console import Console
 from boldtable.errors import InputError
 from boldtable.progress import say
 from boldtable.simulate import cohort
-from boldtable.stages.report import terminal
 
 CONFIGS = {"demo": Path("config/demo/config.yaml"), "models": Path("config/demo/models.yaml")}  # by their table
 
@@ -42,6 +41,8 @@ def run(folder: Path, cores: int = 0, participants: int = 48, table: str = "demo
         for line in failures(folder, started):
             say(line)
     else:
+        from boldtable.stages.report.terminal import terminal
+
         Console().print(terminal(made.with_suffix(".csv")))
         if before is not None and before == changed(made):
             say("nothing to do: the demo was complete already")

@@ -19,6 +19,7 @@ from boldtable.errors import InputError, SettingsError
 from boldtable.settings import Settings
 from boldtable.stages import report
 from boldtable.stages.report import Report
+from boldtable.stages.report.terminal import terminal
 
 MODELS = ("nuisance", "connectome", "semantoks-untrained", "semantoks")
 LEVELS = {"nuisance": 0.52, "connectome": 0.70, "semantoks-untrained": 0.60, "semantoks": 0.69}
@@ -295,7 +296,7 @@ def test_latex_escapes_names_and_uses_booktabs(study: tuple[Report, Path], tmp_p
 @pytest.mark.parametrize("width", [80, 160])
 def test_terminal_table_fits_its_console(written: Path, width: int) -> None:
     stream = io.StringIO()
-    Console(file=stream, width=width).print(report.terminal(written.with_suffix(".csv")))
+    Console(file=stream, width=width).print(terminal(written.with_suffix(".csv")))
     text = stream.getvalue()
     assert max(len(line) for line in text.splitlines()) <= width
     assert "connectome *" in text
@@ -306,10 +307,10 @@ def test_terminal_table_fits_its_console(written: Path, width: int) -> None:
 
 def test_terminal_refuses_other_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="table not found"):
-        report.terminal(tmp_path / "none.csv")
+        terminal(tmp_path / "none.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="column row is missing"):
-        report.terminal(tmp_path / "other.csv")
+        terminal(tmp_path / "other.csv")
 
 
 def test_regression_and_fingerprint(tmp_path: Path) -> None:

@@ -90,9 +90,7 @@ def test_a_settings_file_is_a_regular_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "zero.yaml").symlink_to("/dev/zero")
     for name in ("pipe.yaml", "zero.yaml"):
-        with pytest.raises(
-            InputError, match=rf"cannot read settings from .*{name} is a (named pipe|device)"
-        ):
+        with pytest.raises(InputError, match=rf"cannot read settings from .*{name} is a (named pipe|device)"):
             read_yaml(str(tmp_path / name))
     (tmp_path / "long.yaml").write_bytes(b"#" * 1_000_001)
     with pytest.raises(InputError, match="more than 1 MB"):

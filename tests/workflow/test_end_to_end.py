@@ -23,9 +23,13 @@ MODELS = [*BASELINES, "semantoks-untrained", "semantoks"]
 def small_study(folder: Path) -> dict:
     """The demo's config with few participants, two tasks and two epochs."""
     config = yaml.safe_load((ROOT / "config/demo/config.yaml").read_text())
-    tasks = {name: {**task, "splits": 3} for name, task in config["probe"].items() if name == "aurora-diagnosis"}
+    tasks = {
+        name: {**task, "splits": 5, "inner_folds": 2}
+        for name, task in config["probe"].items()
+        if name == "aurora-diagnosis"
+    }
     config["pretrain"]["semantoks"] |= {"epochs": 2}
-    table = {**config["report"]["demo"], "tasks": list(tasks), "controls": []}
+    table = {**config["report"]["demo"], "tasks": list(tasks), "controls": [], "permutations": 199}
     return {**config, "probe": tasks, "report": {"demo": table}}
 
 

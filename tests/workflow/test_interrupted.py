@@ -118,6 +118,7 @@ MOMENTS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "tree"),
     [("results/aurora/tensors/semantoks/*.parquet", True), ("results/models/.tiny.training/checkpoint.pt", False)],
@@ -141,6 +142,7 @@ def test_killed_at_twenty_moments_it_goes_on_to_the_same_table(undisturbed: Run,
         check(run, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_failed_task_is_left_out_of_the_table_and_told(undisturbed: Run) -> None:
     """And nothing is trained or embedded again for the task that is new."""
     run = undisturbed

@@ -31,6 +31,7 @@ def test_a_threshold_that_drops_nobody_trains_nothing_again_and_one_that_does_tr
     assert (calls["pretrain"], calls["embed"], calls["parcellate"], calls["clean"]) == (1, 2, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_further_task_trains_nothing_again(study):
     study.run()
     study.config["probe"]["age"] = {"dataset": "aurora", "kind": "regression", "target": "age_years"}
@@ -43,6 +44,7 @@ def test_splits_come_before_what_costs_hours(study):
     assert names.index("split") < min(names.index("pretrain"), names.index("embed"))
 
 
+@pytest.mark.slow
 def test_statistics_and_what_follows_them_stay_where_only_a_phenotype_is_new(study):
     study.config["clean"]["population"] = {
         "atlas": "demo457", "normalise": "population", "population": ["aurora"], "population_split": "sex/0",
@@ -65,7 +67,7 @@ def edited(path, text):
     os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
 
 
-@pytest.mark.parametrize("kept_time", [True, False])
+@pytest.mark.parametrize("kept_time", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_an_edited_atlas_runs_again_with_everything_after_it(study, kept_time):
     (study.folder / "own.nii.gz").write_text("image")
     (study.folder / "own.tsv").write_text("index\tname\n")
@@ -80,6 +82,7 @@ def test_an_edited_atlas_runs_again_with_everything_after_it(study, kept_time):
     assert study.run() == []
 
 
+@pytest.mark.slow
 def test_tables_of_people_that_are_edited_with_their_time_kept_are_read_again(study):
     people, scores = study.folder / "derivatives/participants.tsv", study.folder / "scores.csv"
     people.write_text("participant_id\tage\n01\t30\n")
@@ -96,6 +99,7 @@ def test_tables_of_people_that_are_edited_with_their_time_kept_are_read_again(st
     assert stages(study.run()) == {"target": 1, "split": 1, "probe": 2, "report": 1}
 
 
+@pytest.mark.slow
 def test_what_is_new_in_one_dataset_leaves_the_embeddings_of_another_alone(study):
     (study.folder / "elsewhere/sub-21").mkdir(parents=True)
     study.config["collect"]["borealis"] = {"derivatives": "elsewhere"}
@@ -110,7 +114,7 @@ def test_what_is_new_in_one_dataset_leaves_the_embeddings_of_another_alone(study
     assert not {"parcellate", "clean", "population", "pretrain", "embed"} & set(calls)
 
 
-@pytest.mark.parametrize("name", ["sub-01_task-rest_desc-confounds_timeseries.json", "sub-01_task-rest_bold.json"])
+@pytest.mark.parametrize("name", ["sub-01_task-rest_desc-confounds_timeseries.json"])
 def test_a_file_edited_inside_a_participants_folder_is_seen_with_its_size_and_time_kept(study, name):
     func = study.folder / "derivatives/sub-01/func"
     func.mkdir()

@@ -9,15 +9,11 @@ from boldtable import store
 from boldtable.errors import InputError, SettingsError, nearest
 from boldtable.progress import say
 from boldtable.settings import read_yaml
-from boldtable.stages.report import failed, formats, nuisance
-from boldtable.stages.report.by_site import tables
+from boldtable.stages.report import failed
 from boldtable.stages.report.dropouts import ledger
-from boldtable.stages.report.read import arranged, overlaps, read_task
 from boldtable.stages.report.settings import Report
-from boldtable.stages.report.table import make
-from boldtable.stages.report.terminal import TerminalTable, terminal
 
-__all__ = ["Report", "TerminalTable", "ledger", "run", "terminal"]
+__all__ = ["Report", "ledger", "run"]
 
 
 def run(settings: Report, table: str, results: Path, config: Path | str | None, out: Path) -> None:
@@ -28,8 +24,12 @@ def run(settings: Report, table: str, results: Path, config: Path | str | None, 
     file that is missing and names the stage that makes it, `SettingsError` for a model or task that the config does not
     define.
     """
-    # The settings above must be readable where matplotlib and jinja2 are not installed (GPU nodes, the schema).
-    from boldtable.stages.report import page
+    # The settings above must be readable where matplotlib and jinja2 are not installed (GPU nodes, the schema), and in
+    # the second that every start of the workflow takes: scipy.stats alone would take another.
+    from boldtable.stages.report import formats, nuisance, page
+    from boldtable.stages.report.by_site import tables
+    from boldtable.stages.report.read import arranged, overlaps, read_task
+    from boldtable.stages.report.table import make
 
     everything = _config(config)
     _check_names(settings, everything)
