@@ -15,6 +15,7 @@ from typing import Any
 
 from boldtable.errors import InputError, SettingsError, nearest
 from boldtable.reading.bounded import read_json
+from boldtable.reading.tables import shorten
 
 # PyBIDS's names of the entities, and how they are written in file names.
 ENTITIES = {
@@ -78,12 +79,12 @@ def check_filters(filters: Any) -> Filters:
 def _check_values(name: str, wanted: Any, regex: bool) -> None:
     for value in _listed(wanted):
         if isinstance(value, bool) or not (value is None or isinstance(value, str | int)):
-            raise SettingsError(f"filters: {name}: {value!r} is no label, whole number, null or '*'")
+            raise SettingsError(f"filters: {name}: {shorten(repr(value))} is no label, whole number, null or '*'")
         if regex and isinstance(value, str) and value not in _ANY:
             try:
                 re.compile(value)
             except re.error as error:
-                raise SettingsError(f"filters: {name}: '{value}' is no regular expression: {error}") from None
+                raise SettingsError(f"filters: {name}: '{shorten(value)}' is no regular expression: {error}") from None
 
 
 def entity_filters(filters: Filters) -> dict[str, tuple[Sequence[Any], bool]]:

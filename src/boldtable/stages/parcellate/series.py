@@ -19,6 +19,7 @@ import pandas as pd
 from boldtable.errors import InputError, RunError, nearest
 from boldtable.reading.arrays import SERIES_BYTES, read_npy
 from boldtable.reading.bounded import open_regular, read_text
+from boldtable.reading.tables import shorten
 from boldtable.stages.parcellate.averaging import Averages
 from boldtable.stages.parcellate.bold import PassingError
 
@@ -71,7 +72,7 @@ def _by_name(path: Path, signal: Values, names: Sequence[str], parcels: Sequence
         raise RunError(f"{path.name} has {len(names)} names for {signal.shape[1]} parcels")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise RunError(f"{path.name} has the parcel '{twice[0]}' more than once")
+        raise RunError(f"{path.name} has the parcel '{shorten(twice[0])}' more than once")
     place = {name: column for column, name in enumerate(parcels)}
     unknown = [name for name in names if name not in place]
     if unknown:
@@ -79,7 +80,7 @@ def _by_name(path: Path, signal: Values, names: Sequence[str], parcels: Sequence
         hint = hint if "did you mean" in hint else f" (there: {parcels[0]}, ...)"
         raise RunError(
             f"{path.name} names {len(unknown)} of {len(names)} parcels that the atlas table does not have, such as "
-            f"'{unknown[0]}'{hint}"
+            f"'{shorten(unknown[0])}'{hint}"
         )
     ordered = np.full((len(signal), len(parcels)), np.nan)
     ordered[:, [place[name] for name in names]] = signal

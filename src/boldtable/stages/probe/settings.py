@@ -168,7 +168,9 @@ class Probe(Settings):
     choose_by: Literal["auroc", "log_loss", "balanced_accuracy", "r2", "mae"] | None = Field(
         None,
         description="For logistic, ridge and knn: what a value of the grid is chosen by; null means auroc for classes "
-        "and r2 for regression. linear-sgd goes by balanced accuracy or mean absolute error, as its authors do.",
+        "(which orders people best) and r2 for regression. log_loss, in which classes weigh alike, decides better at "
+        "the threshold of balanced accuracy where classes are of unequal size. linear-sgd goes by balanced accuracy or "
+        "mean absolute error, as its authors do.",
     )
     rates: list[float] = Field(
         [0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4],

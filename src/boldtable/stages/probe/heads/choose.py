@@ -40,9 +40,9 @@ class Fitted:
 def goodness(measure: str, y: Floats | Ints, output: Array, spread: float = 1.0) -> float:
     """How good an output is, larger is better: minus infinity of what diverged, NaN where it cannot be told.
 
-    `measure` is auroc (of several classes the mean of one against the rest), log_loss or balanced_accuracy of class
-    numbers `y` and probabilities (participant, class), or r2 (errors in units of the variance `spread` of all that may
-    be seen) or mae of numbers.
+    `measure` is auroc (of several classes the mean of one against the rest), log_loss (the classes that occur weigh
+    alike, as they do in fitting) or balanced_accuracy of class numbers `y` and probabilities (participant, class), or
+    r2 (errors in units of the variance `spread` of all that may be seen) or mae of numbers.
     """
     if not np.isfinite(output).all():
         return -np.inf
@@ -51,8 +51,8 @@ def goodness(measure: str, y: Floats | Ints, output: Array, spread: float = 1.0)
     if measure == "auroc":
         return _auroc(y.astype(np.int64), output)
     if measure == "log_loss":
-        own = output[np.arange(len(y)), y.astype(np.int64)]
-        return float(np.log(np.maximum(own, _SMALLEST_SHARE)).mean())
+        own = np.log(np.maximum(output[np.arange(len(y)), y.astype(np.int64)], _SMALLEST_SHARE))
+        return float(np.mean([own[y == label].mean() for label in np.unique(y)]))
     if measure == "r2":
         return 1 - float(((output - y) ** 2).mean()) / spread
     return -float(np.abs(output - y).mean())
