@@ -16,6 +16,7 @@ _MADE = {
     "r2": "made from errors and spread within them",
 }
 _SMALL = 30  # participants; simulated in boldtable.statistics.rates
+_OFTEN = 0.15  # share of the splits from which on the end of a grid is worth a line
 _POOLED = "pooled over all participants"
 
 
@@ -48,11 +49,13 @@ def _on_one(task: Task) -> Iterator[str]:
 
 def _on_edges(task: Task) -> Iterator[str]:
     """Which probes took an end of their grid, beyond which a better value may lie."""
+    said = []
     for edge in ("smallest", "largest"):
-        counts = {row: cell.at_edge(edge) for row, cell in task.cells.items()}
-        said = ", ".join(f"{row} {n} of {len(task.cells[row].values)}" for row, n in counts.items() if n)
-        if said:
-            yield f"{task.name}: the {edge} value of the probe's grid was the best in some splits ({said}); widen it"
+        shares = {row: (cell.at_edge(edge), len(cell.values)) for row, cell in task.cells.items()}
+        often = ", ".join(f"{row} {n} of {splits}" for row, (n, splits) in shares.items() if n >= _OFTEN * splits)
+        said += [f"{edge}: {often}"] if often else []
+    if said:
+        yield f"{task.name}: an end of the probe's grid was the best in some splits ({'; '.join(said)}); widen it"
 
 
 def _on_participants(task: Task) -> Iterator[str]:
