@@ -180,7 +180,7 @@ def _no_numbers(lines: Sequence[int], cells: Sequence[str]) -> Iterator[tuple[in
             yield number, cell
 
 
-def shorten(text: str) -> str:
-    """A text on one line and of a length that a message can show."""
+def shorten(text: str, most: int = _SHOWN) -> str:
+    """A text on one line and of a length (`most` characters) that a message can show."""
     plain = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 1]}…"
+    return plain if len(plain) <= most else f"{plain[: most - 1]}…"

@@ -11,19 +11,21 @@ from typing import TypeVar
 
 from boldtable.errors import InputError
 from boldtable.progress import progress, say
+from boldtable.reading.tables import shorten
 
 T = TypeVar("T")
 R = TypeVar("R")
 # Listing folders and reading headers waits for the file system, above all on network storage; more threads than
 # this only fight over the interpreter where the disk is local.
 _THREADS = 8
+_LONGEST_NAME = 200  # characters; the longest BIDS paths are shorter
 
 
 def examples(values: Iterable[str], most: int = 5) -> str:
     """The first few of the values, sorted, such as ``01, 02, 03 and 45 more``."""
     names = sorted(set(values))
     rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(shorten(name, _LONGEST_NAME) for name in names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def stamp(entry: os.DirEntry[str]) -> tuple[int, int] | None:

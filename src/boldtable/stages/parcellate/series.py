@@ -117,7 +117,7 @@ def _load(path: Path, orientation: str) -> tuple[Values, list[str] | None]:
         raise PassingError(f"{path.name} cannot be read: permission denied; allow reading it") from None
     except InputError as error:
         raise RunError(str(error).replace(str(path), path.name)) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise RunError(f"{path.name} cannot be read as numbers: {' '.join(str(error).split())[:200]}") from None
     raise RunError(f"{path.name}: unknown kind of series; known: {', '.join([*_SEPARATOR, '.npy'])}, each also .gz")
 
