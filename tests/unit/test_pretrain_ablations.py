@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_pretrain import TINY, curves, same, train, weights
+from test_pretrain import TINY, curves, same, same_weights, train, weights
 from test_pretrain_data import N_PARCELS, NETWORKS, atlas, small
 
 from boldtable import store
@@ -84,7 +84,7 @@ def test_the_temporal_regulariser_lasts_as_long_as_asked(world: Path, share: flo
 def test_pooling_is_stored_and_changes_features_alone(world: Path) -> None:
     models = {kind: train(world, kind, pooling=kind) for kind in ("cls_avg", "cls", "avg")}
     assert [architecture(models[kind])["pooling"] for kind in models] == list(models)
-    assert same(models["cls_avg"], models["cls"])
+    assert same_weights(models["cls_avg"], models["cls"])
     both, cls, average = (features(models[kind]) for kind in ("cls_avg", "cls", "avg"))
     assert torch.equal(both, torch.cat([average, cls], dim=1))
 
@@ -109,7 +109,7 @@ def test_a_grouping_makes_a_token_of_each_group(world: Path, tmp_path: Path) -> 
     assert "grouping.tsv" in names
     # What is in the file counts, not its name.
     other = train(world, "other", tokenizer=tsv(tmp_path, [(index, "one") for index, _ in rows]))
-    assert same(other, train(world, "single", tokenizer="single"))
+    assert same_weights(other, train(world, "single", tokenizer="single"))
 
 
 def test_the_networks_as_a_grouping_are_the_networks(world: Path, tmp_path: Path) -> None:

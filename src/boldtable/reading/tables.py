@@ -25,7 +25,7 @@ MISSING = ("n/a", "")  # what BIDS writes for a missing value, and what fMRIPrep
 MOST_ROWS, MOST_CELLS = 1_000_000, 5_000_000
 _LINE_END = re.compile(r"\r\n|\n|\r")  # str.splitlines would also split at characters that belong to a cell
 _PLAIN = re.compile(r"[0-9eE.+\-\t]*")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons"}
 _SHOWN = 60  # characters of a cell or name that a message shows
 _LARGEST = float(np.finfo(np.float32).max)
@@ -176,7 +176,7 @@ def _numbers(table: TextTable, place: int) -> npt.NDArray[np.float64]:
 
 def _no_numbers(lines: Sequence[int], cells: Sequence[str]) -> Iterator[tuple[int, str]]:
     for number, cell in zip(lines, cells, strict=True):
-        if cell and not (_NUMBER.fullmatch(cell) and abs(float(cell)) <= _LARGEST):
+        if cell and not (NUMBER.fullmatch(cell) and abs(float(cell)) <= _LARGEST):
             yield number, cell
 
 

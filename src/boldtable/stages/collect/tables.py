@@ -25,7 +25,6 @@ _WHOLE = re.compile(r"[0-9]+\.0")
 _OLDEST = 120.0  # years
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")  # fits 64 bits
 _DIGITS = re.compile(r"[0-9]{19,}")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 Columns = dict[str, list[Any]]
 
@@ -50,7 +49,7 @@ class Missing:
 def _as_number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+    if isinstance(value, str) and not tables.NUMBER.fullmatch(value):
         return None
     return float(value)
 
@@ -133,7 +132,7 @@ def as_numbers(values: Sequence[Any]) -> list[Any]:
         return one_kind(values)
     if all(_INTEGER.fullmatch(value) for value in given):
         return [None if value is None else int(value) for value in values]
-    if all(_NUMBER.fullmatch(value) for value in given) and not any(_DIGITS.fullmatch(value) for value in given):
+    if all(tables.NUMBER.fullmatch(value) for value in given) and not any(_DIGITS.fullmatch(value) for value in given):
         return [None if value is None else float(value) for value in values]
     return list(values)
 
